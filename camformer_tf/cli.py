@@ -1,0 +1,304 @@
+"""The command line: each command a thin shell over one library function."""
+
+from __future__ import annotations
+
+import functools
+import logging
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import click
+
+import camformer_tf
+from camformer_tf import errors, progress, recipe
+from camformer_tf.data import rules
+
+PATH = click.Path(path_type=Path)
+
+
+class Commands(click.Group):
+    """Lists commands in the order of work, and shows a user's mistake without a traceback."""
+
+    def list_commands(self, context: click.Context) -> list[str]:
+        return list(self.commands)
+
+    def invoke(self, context: click.Context):
+        try:
+            return super().invoke(context)
+        except errors.UserError as error:
+            raise click.ClickException(str(error)) from error
+
+
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(camformer_tf.__version__, prog_name="camformer-tf")
+def main() -> None:
+    """Train, judge and serve residual CNNs that predict expression from promoter sequence."""
+
+
+def _start_tensorflow() -> None:
+    """Imports TensorFlow without its native start-up notices, which are no news to a user: some
+    come before any log level is read, so standard error is turned away meanwhile. What is raised
+    still shows, and so does a TF_CPP_MIN_LOG_LEVEL of the user's own."""
+    if "TF_CPP_MIN_LOG_LEVEL" in os.environ:
+        return
+    os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
+    sys.stderr.flush()
+    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(nowhere, 2)
+        import keras  # noqa: F401
+        import tensorflow  # noqa: F401
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nowhere)
+
+
+def _logged(command: Callable) -> Callable:
+    """Adds --quiet, and sends logs to standard error."""
+
+    @click.option("--quiet", "-q", is_flag=True, help="No progress and no logs.")
+    @functools.wraps(command)
+    def run(*args, quiet: bool, **options):
+        log = logging.getLogger("camformer_tf")
+        log.handlers = [logging.StreamHandler(sys.stderr)]
+        log.setLevel(logging.ERROR if quiet else logging.INFO)
+        return command(*args, report=_report(quiet), **options)
+
+    return run
+
+
+def _report(quiet: bool) -> progress.Report:
+    if quiet:
+        return progress.silent
+    return progress.bar() if sys.stderr.isatty() else progress.lines()
+
+
+@main.command()
+@click.argument("out", type=PATH)
+@click.option("--sequences", "-n", required=True, type=click.IntRange(1), help="How many.")
+@click.option("--seed", default=recipe.TrainConfig.seed, show_default=True)
+@click.option("--dirty", is_flag=True, help="Add every kind of line that the filters must handle.")
+def simulate(out: Path, sequences: int, seed: int, dirty: bool) -> None:
+    """Write a promoter library with known motif grammar to OUT, and the truth beside it."""
+    from camformer_tf.data import simulate
+
+    click.echo(simulate.write(out, sequences, seed=seed, dirty=dirty).summary())
+
+
+@main.command("build-records")
+@click.argument("text_files", metavar="TEXT...", nargs=-1, required=True, type=PATH)
+@click.argument("out_dir", type=PATH)
+@click.option(
+    "--shards",
+    default=recipe.RecordsConfig.shards,
+    show_default=True,
+    type=click.IntRange(1),
+    help="Per split.",
+)
+@click.option(
+    "--split", default=recipe.RecordsConfig.split, show_default=True, help="NAME=FRACTION,…"
+)
+@click.option(
+    "--split-by",
+    default=recipe.RecordsConfig.split_by,
+    show_default=True,
+    type=click.Choice(["random", "hash"]),
+    help="random: exact counts; hash: of the sequence, stable when the library grows.",
+)
+@click.option("--seed", default=recipe.RecordsConfig.seed, show_default=True)
+@click.option(
+    "--length",
+    default=rules.Rule.length,
+    show_default=True,
+    type=click.IntRange(1),
+    help="Letters a sequence leaves with, padded with N or cut on the right.",
+)
+@click.option(
+    "--length-margin",
+    default=rules.Rule.length_margin,
+    show_default=True,
+    type=click.IntRange(0),
+    help="Drop lengths further than this from --length.",
+)
+@click.option(
+    "--max-n",
+    default=rules.Rule.max_n,
+    show_default=True,
+    type=click.IntRange(0),
+    help="Drop sequences with more N than this.",
+)
+@click.option("--keep-all", is_flag=True, help="Keep sequences of every length (padded or cut).")
+@click.option(
+    "--on-malformed",
+    default=recipe.RecordsConfig.on_malformed,
+    show_default=True,
+    type=click.Choice(["error", "skip"]),
+)
+@click.option("--overwrite", is_flag=True, help="Replace a record set that is there already.")
+@_logged
+def build_records(
+    text_files: tuple[Path, ...],
+    out_dir: Path,
+    shards: int,
+    split: str,
+    split_by: str,
+    seed: int,
+    length: int,
+    length_margin: int,
+    max_n: int,
+    keep_all: bool,
+    on_malformed: str,
+    overwrite: bool,
+    report: progress.Report,
+) -> None:
+    """Write TEXT (SEQUENCE<TAB>EXPRESSION lines; .gz; - for standard input) as TFRecords."""
+    _start_tensorflow()
+    from camformer_tf.data import records
+
+    made = records.write(
+        text_files,
+        out_dir,
+        rule=rules.Rule(length, length_margin, max_n, keep_all),
+        config=recipe.RecordsConfig(split, split_by, seed, shards, on_malformed),
+        overwrite=overwrite,
+        report=report,
+    )
+    click.echo(f"{out_dir}: {made.summary()}")
+
+
+@main.command("inspect-records")
+@click.argument("records_dir", metavar="DIR", type=PATH)
+@click.option("--json", "as_json", is_flag=True, help="The manifest as it stands.")
+@click.option("--head", default=0, type=click.IntRange(0), help="Also show N examples a split.")
+def inspect_records(records_dir: Path, as_json: bool, head: int) -> None:
+    """Say what is inside a record set."""
+    from camformer_tf.data import manifest
+
+    described = manifest.load(records_dir)
+    if as_json:
+        click.echo((records_dir / manifest.FILE).read_text(encoding="utf-8"), nl=False)
+    else:
+        click.echo(f"{records_dir}: {described.summary()}")
+    if head:
+        _start_tensorflow()
+        from camformer_tf.data import records
+
+        for split in described.splits:
+            for sequence, expression in records.head(records_dir, split, head):
+                click.echo(f"{split}\t{sequence}\t{expression}")
+
+
+@main.command()
+@click.argument("recipe_name", metavar="RECIPE")
+@click.argument("records_dir", metavar="RECORDS", type=PATH)
+@click.argument("run_dir", type=PATH)
+@click.option(
+    "--set",
+    "overrides",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="Change one value of the recipe, such as train.epochs=2; repeatable.",
+)
+@click.option(
+    "--strategy",
+    "kind",
+    default="auto",
+    show_default=True,
+    type=click.Choice(["auto", "one", "mirrored"]),
+)
+@click.option(
+    "--devices",
+    type=click.IntRange(1),
+    help="How many GPUs; without one, into how many devices to split the CPU.",
+)
+@click.option("--overwrite", is_flag=True, help="Replace a run that is there already.")
+@_logged
+def fit(
+    recipe_name: str,
+    records_dir: Path,
+    run_dir: Path,
+    overrides: tuple[str, ...],
+    kind: str,
+    devices: int | None,
+    overwrite: bool,
+    report: progress.Report,
+) -> None:
+    """Train RECIPE (a file, or the name of a shipped one) on RECORDS and write RUN_DIR."""
+    settings = recipe.load(recipe_name, overrides)  # before TensorFlow's seconds of import
+    _start_tensorflow()
+    from camformer_tf.training import fit
+
+    run = fit.fit(
+        settings,
+        records_dir,
+        run_dir,
+        kind=kind,
+        devices=devices,
+        overwrite=overwrite,
+        report=report,
+    )
+    click.echo(f"{run_dir}: {run.summary()}")
+
+
+@main.command()
+@click.argument("model", type=PATH)
+@click.argument("source", metavar="INPUT", type=PATH)
+@click.argument("out", type=PATH)
+@click.option("--split", help="Which split, if INPUT is a records directory.")
+@click.option(
+    "--batch-size", default=recipe.PREDICT_BATCH_SIZE, show_default=True, type=click.IntRange(1)
+)
+@_logged
+def predict(
+    model: Path,
+    source: Path,
+    out: Path,
+    split: str | None,
+    batch_size: int,
+    report: progress.Report,
+) -> None:
+    """Predict INPUT (text, - or a records directory) with MODEL into the table OUT.
+
+    MODEL is a run directory, a .keras file or an export directory.
+    """
+    _start_tensorflow()
+    from camformer_tf.model import predict
+
+    count = predict.to_file(model, source, out, split=split, batch_size=batch_size, report=report)
+    click.echo(f"{out}: {count:,} predictions")
+
+
+@main.command()
+@click.argument("table", metavar="PREDICTIONS", type=PATH)
+@click.argument("truth", required=False, type=PATH)
+@click.option("--out", type=PATH, help="Also write the scores as JSON.")
+def evaluate(table: Path, truth: Path | None, out: Path | None) -> None:
+    """Score PREDICTIONS against TRUTH, or against their own expression column.
+
+    TRUTH is the text that was predicted: the same sequences, in the same order.
+    """
+    from camformer_tf.evaluation import evaluate
+
+    scores = evaluate.evaluate(table, truth)
+    if out:
+        evaluate.save(scores, out)
+    click.echo(scores.summary())
+
+
+@main.command()
+@click.argument("run_dir", type=PATH)
+@click.argument("out_dir", type=PATH)
+@click.option("--version", type=click.IntRange(1), help="Default: one above the newest.")
+def export(run_dir: Path, out_dir: Path, version: int | None) -> None:
+    """Write the best model of RUN_DIR as a SavedModel at OUT_DIR/VERSION, for TF Serving."""
+    _start_tensorflow()
+    from camformer_tf.serving import export
+
+    click.echo(f"{export.export(run_dir, out_dir, version=version)}: SavedModel written")
+
+
+if __name__ == "__main__":
+    main()

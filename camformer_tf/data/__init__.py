@@ -1,0 +1,1 @@
+"""Text becomes sequences, sequences become records, records become batches."""

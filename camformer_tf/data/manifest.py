@@ -1,0 +1,96 @@
+"""manifest.json: what a record set holds. Written last, so that a set with a manifest is whole."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+from camformer_tf import errors
+
+FILE = "manifest.json"
+SCHEMA_VERSION = 1
+
+
+@dataclasses.dataclass(frozen=True)
+class Manifest:
+    """The contents of manifest.json; the keys are described in tfrecords/README.md."""
+
+    schema_version: int
+    sequence_length: int
+    features: dict[str, str]
+    rule: dict[str, Any]
+    counts: dict[str, int]
+    split: dict[str, Any]
+    splits: dict[str, Any]
+    expression: dict[str, float]
+    source: list[dict[str, Any]]
+    duplicates: int
+    created_by: dict[str, str]
+
+    def examples(self, split: str) -> int:
+        """Returns the number of examples of a split."""
+        return self.splits[split]["examples"]
+
+    def shards(self, split: str) -> list[str]:
+        """Returns the file names of a split's shards, in order."""
+        return [shard["file"] for shard in self.splits[split]["shards"]]
+
+    def summary(self) -> str:
+        """Returns the manifest in a few lines for a person."""
+        counts, expression = self.counts, self.expression
+        lines = [
+            f"{counts['lines']:,} lines: {counts['kept']:,} kept, "
+            f"{counts['malformed']:,} malformed, "
+            f"{counts['dropped_n']:,} with more than {self.rule['max_n']} N, "
+            f"{counts['dropped_length']:,} of wrong length",
+            f"sequences of {self.sequence_length} nt, {self.duplicates:,} of them repeat another",
+            f"expression {expression['min']:g} to {expression['max']:g}, mean "
+            f"{expression['mean']:.4f}, sd {expression['std']:.4f}, "
+            f"{expression['integer_fraction']:.1%} integers",
+            f"split by {self.split['by']} (seed {self.split['seed']}):",
+        ]
+        for name, split in self.splits.items():
+            lines.append(f"  {name}: {split['examples']:,} in {len(split['shards'])} shards")
+        return "\n".join(lines)
+
+
+def save(manifest: Manifest, folder: Path) -> None:
+    """Writes manifest.json into the folder."""
+    text = json.dumps(dataclasses.asdict(manifest), indent=2, allow_nan=False)
+    (folder / FILE).write_text(text + "\n", encoding="utf-8")
+
+
+def load(folder: Path) -> Manifest:
+    """Returns the manifest of a records directory.
+
+    Raises:
+        errors.UserError: there is none, it is broken, or another version wrote it.
+    """
+    path = folder / FILE
+    if not path.is_file():
+        what = "holds no manifest.json" if folder.is_dir() else "is no directory"
+        raise errors.UserError(
+            f"{folder}: {what}, so it is no finished record set. "
+            f"Make one: camformer-tf build-records TEXT {folder}"
+        )
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+        version = values["schema_version"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise errors.UserError(
+            f"{path}: is no readable manifest ({error!r}). {_REBUILD}"
+        ) from error
+    if version != SCHEMA_VERSION:
+        raise errors.UserError(
+            f"{path}: schema version {version}, this version of camformer_tf reads "
+            f"{SCHEMA_VERSION}. Upgrade camformer_tf, or build the records again."
+        )
+    names = {field.name for field in dataclasses.fields(Manifest)}
+    if missing := names - set(values):
+        raise errors.UserError(f"{path}: lacks {', '.join(sorted(missing))}. {_REBUILD}")
+    return Manifest(**{name: values[name] for name in names})
+
+
+_REBUILD = "Build the records again."

@@ -1,0 +1,87 @@
+"""The one table between predicting and judging: predictions.tsv."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TextIO
+
+import numpy as np
+
+from camformer_tf import errors
+
+
+@dataclasses.dataclass(frozen=True)
+class Table:
+    """N predictions in row order: sequences; prediction float64 (N,), NaN where the row has none;
+    expression float64 (N,) or None."""
+
+    sequences: list[str]
+    prediction: np.ndarray
+    expression: np.ndarray | None
+
+
+def write_header(out: TextIO, *, with_expression: bool) -> None:
+    """Writes the first line."""
+    out.write("sequence\tprediction" + "\texpression" * with_expression + "\n")
+
+
+def write_rows(
+    out: TextIO,
+    sequences: Iterable[str],
+    prediction: np.ndarray,
+    expressions: Iterable[str] | None,
+) -> None:
+    """Writes a line a row; float32 predictions in the fewest digits that give them back exactly,
+    NaN as an empty field."""
+    values = ["" if value != value else str(value) for value in prediction.astype(np.float32)]
+    columns = [sequences, values] if expressions is None else [sequences, values, expressions]
+    out.writelines("\t".join(row) + "\n" for row in zip(*columns, strict=True))
+
+
+def read(path: Path) -> Table:
+    """Returns the table at a path.
+
+    Raises:
+        errors.UserError: no such file, a missing column, or a value that is no number.
+    """
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            rows = csv.reader(file, delimiter="\t", quoting=csv.QUOTE_NONE)
+            header = next(rows, [])
+            table = [row for row in rows if row]
+    except (OSError, UnicodeDecodeError) as error:
+        raise errors.UserError(f"{path}: cannot be read ({error}).") from error
+    for name in ("sequence", "prediction"):
+        if name not in header:
+            raise errors.UserError(
+                f"{path}:1: expected a header with the columns sequence and prediction, found "
+                f"{'<TAB>'.join(header)[:80]!r}. `camformer-tf predict` writes such a table."
+            )
+    for line, row in enumerate(table, 2):
+        if len(row) != len(header):
+            raise errors.UserError(
+                f"{path}:{line}: expected {len(header)} columns, found {len(row)}. "
+                "Was the file cut short?"
+            )
+    columns = dict(zip(header, zip(*table, strict=True), strict=True)) if table else {}
+    numbers = {
+        name: _numbers(columns.get(name, ()), path, name)
+        for name in ("prediction", "expression")
+        if name in header
+    }
+    return Table(
+        list(columns.get("sequence", ())), numbers["prediction"], numbers.get("expression")
+    )
+
+
+def _numbers(fields: Iterable[str], path: Path, name: str) -> np.ndarray:
+    values = []
+    for line, field in enumerate(fields, 2):
+        try:
+            values.append(float(field) if field else np.nan)
+        except ValueError:
+            raise errors.UserError(f"{path}:{line}: {name} {field!r} is not a number.") from None
+    return np.array(values, np.float64)

@@ -1,0 +1,71 @@
+"""The promoter: its letters, and one table for each encoding."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+ALPHABET = "ACGTN"
+
+# Rows A, C, G, T, N. Source: Bornelov-lab/Camformer@feaa529, base/utils.py:215-320, where the names
+# are onehot, onehotWithN and onehotWithP; the fifth channel of the last says purine (A, G).
+_ROWS = {
+    "onehot": [(1, 0, 0, 0), (0, 1, 0, 0), (0, 0, 1, 0), (0, 0, 0, 1), (0, 0, 0, 0)],
+    "onehot_n": [(1, 0, 0, 0), (0, 1, 0, 0), (0, 0, 1, 0), (0, 0, 0, 1), (0.25,) * 4],
+    "onehot_purine": [
+        (1, 0, 0, 0, 1),
+        (0, 1, 0, 0, 0),
+        (0, 0, 1, 0, 1),
+        (0, 0, 0, 1, 0),
+        (0.25, 0.25, 0.25, 0.25, 0.5),
+    ],
+}
+ENCODINGS = tuple(_ROWS)
+
+
+def channels(encoding: str) -> int:
+    """Returns the number of channels C of an encoding: 4 or 5."""
+    return len(_ROWS[encoding][0])
+
+
+def table(encoding: str) -> np.ndarray:
+    """Returns the channels of every byte: float32 (256, C), either case; bytes that are no letter
+    of a sequence stand as N."""
+    rows = np.tile(np.float32(_ROWS[encoding][-1]), (256, 1))
+    for letter, row in zip(ALPHABET, _ROWS[encoding], strict=True):
+        rows[[ord(letter), ord(letter.lower())]] = row
+    return rows
+
+
+def letters(sequences: Sequence[str]) -> np.ndarray:
+    """Returns N sequences of one length L as their letters: uint8 (N, L), ASCII upper case.
+
+    Raises:
+        ValueError: lengths differ, or a letter is outside ACGTN (either case).
+    """
+    lengths = {len(sequence) for sequence in sequences}
+    if len(lengths) != 1:
+        raise ValueError(f"expected sequences of one length, received lengths {sorted(lengths)}")
+    text = "".join(sequences).upper()
+    if strange := set(text) - set(ALPHABET):
+        raise ValueError(f"expected letters {ALPHABET}, received {sorted(strange)}")
+    return np.frombuffer(text.encode("ascii"), np.uint8).reshape(len(sequences), lengths.pop())
+
+
+def text(letters: np.ndarray) -> list[str]:
+    """Returns letters, uint8 (N, L), as N strings."""
+    length = letters.shape[1]
+    joined = np.ascontiguousarray(letters).tobytes().decode("ascii")
+    return [joined[start : start + length] for start in range(0, len(joined), length)]
+
+
+def encode(sequences: Sequence[str], encoding: str = "onehot") -> np.ndarray:
+    """Returns sequences as the channels the model reads: float32 (N, L, C).
+
+    Args:
+        sequences: N strings of one length L (110 for the published models), letters ACGTN.
+        encoding: "onehot" (C = 4, N all zeros), "onehot_n" (C = 4, N is 0.25 four times) or
+            "onehot_purine" (C = 5: as onehot_n, then purine 1, pyrimidine 0, N 0.5).
+    """
+    return table(encoding)[letters(sequences)]

@@ -1,0 +1,1 @@
+"""Arrays become numbers, in float64 and without TensorFlow."""

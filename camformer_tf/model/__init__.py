@@ -1,0 +1,1 @@
+"""A recipe becomes a network, and a network's predictions become a table."""

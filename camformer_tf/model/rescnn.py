@@ -1,0 +1,165 @@
+"""The residual CNN, a Keras functional model built from a recipe.
+
+Layer names are the checkpoint's contract: pad_I, conv_I, norm_I, relu_I, pool_I, dropout_I and
+add_I for block I (counted from 1), flatten, dense_J, dense_relu_J, dense_dropout_J for the head's
+layer J, and expression for the last.
+"""
+
+from __future__ import annotations
+
+import math
+
+import keras
+
+from camformer_tf import errors, recipe
+
+# PyTorch's BatchNorm momentum of 0.1 is 0.9 in Keras; epsilon is PyTorch's default.
+# Source: base/model.py:36-52, Bornelov-lab/Camformer@feaa529 (nn.BatchNorm2d with its defaults).
+_NORM_MOMENTUM = 0.9
+_NORM_EPSILON = 1e-5
+
+
+def build(
+    config: recipe.ModelConfig,
+    *,
+    length: int = recipe.DataConfig.length,
+    channels: int = 4,
+    seed: int = recipe.TrainConfig.seed,
+    dtype: str = "float32",
+) -> keras.Model:
+    """Returns the network: float32 (B, length, channels) → float32 (B, 1).
+
+    Weights are drawn as PyTorch draws them by default, from sub-seeds of `seed`; dropout draws
+    from sub-seeds too. Input and output are float32 whatever `dtype`, the policy of the layers in
+    between.
+
+    Source: script:188-349, FredrikSvenssonUK/DREAM2022_Camformers@6fd5d69 (residual);
+    base_camformer.py:44-65, gautammalik-git/Camformer@5c5eb0b (plain, explicit padding).
+
+    Raises:
+        errors.UserError: residual blocks that do not pair up, or layers that eat the sequence.
+    """
+    lengths = block_lengths(config, length)
+    _check_pairs(config, lengths)
+    inputs = x = keras.Input((length, channels), name="onehot", dtype="float32")
+
+    # === Blocks ===
+    shortcut = None
+    for i, block in enumerate(config.blocks, 1):
+        x = _block(x, block, config.padding, i, seed, dtype)
+        if config.residual and i % 2 == 0:
+            x = keras.layers.Add(name=f"add_{i}", dtype=dtype)([x, shortcut])
+        shortcut = x
+
+    # === Head ===
+    x = keras.layers.Flatten(data_format="channels_last", name="flatten", dtype=dtype)(x)
+    for j, units in enumerate(config.dense, 1):
+        x = keras.layers.Dense(units, name=f"dense_{j}", **_torch_start(x, 1, f"dense_{j}", seed),
+                               dtype=dtype)(x)  # fmt: skip
+        x = keras.layers.ReLU(name=f"dense_relu_{j}", dtype=dtype)(x)
+        x = _dropout(x, config.dense_dropout, f"dense_dropout_{j}", seed, dtype)
+    outputs = keras.layers.Dense(
+        1, name="expression", dtype="float32", **_torch_start(x, 1, "expression", seed)
+    )(x)
+    return keras.Model(inputs, outputs, name="rescnn")
+
+
+def block_lengths(config: recipe.ModelConfig, length: int) -> list[int]:
+    """Returns the number of positions after each block.
+
+    Raises:
+        errors.UserError: a convolution or pooling is wider than what is left of the sequence.
+    """
+    lengths = []
+    for i, block in enumerate(config.blocks):
+        if config.padding != "same":
+            length = length + 2 * config.padding - block.kernel + 1
+        if block.pool:
+            length = (length - block.pool.size) // block.pool.stride + 1
+        if length < 1:
+            raise errors.UserError(
+                f"model.blocks.{i}: nothing is left of the sequence after kernel {block.kernel}"
+                + (f" and pool size {block.pool.size}" if block.pool else "")
+                + ". Pad more, pool less or use fewer blocks."
+            )
+        lengths.append(length)
+    return lengths
+
+
+def count_trainable(model: keras.Model) -> int:
+    """Returns the number of trainable parameters, as PyTorch's sum over parameters() counts."""
+    return sum(math.prod(variable.shape) for variable in model.trainable_variables)
+
+
+def _check_pairs(config: recipe.ModelConfig, lengths: list[int]) -> None:
+    if not config.blocks:
+        raise errors.UserError("model.blocks: at least one block is needed.")
+    if not config.residual:
+        return
+    if len(config.blocks) % 2:
+        raise errors.UserError(
+            f"model.blocks: residual blocks come in pairs, found {len(config.blocks)}. "
+            "Add or remove one, or set model.residual to false."
+        )
+    for i in range(1, len(config.blocks), 2):
+        first, second = config.blocks[i - 1], config.blocks[i]
+        if (first.filters, lengths[i - 1]) != (second.filters, lengths[i]):
+            raise errors.UserError(
+                f"model.blocks.{i}: the second block of a residual pair must keep the first's "
+                f"{first.filters} filters and {lengths[i - 1]} positions, found {second.filters} "
+                f"and {lengths[i]}. Pool in the first block of the pair (even index)."
+            )
+
+
+def _block(x, block: recipe.Block, padding: str | int, i: int, seed: int, dtype: str):
+    """Convolution → batch normalisation → ReLU → pooling → dropout."""
+    if padding != "same":
+        x = keras.layers.ZeroPadding1D(
+            padding, data_format="channels_last", name=f"pad_{i}", dtype=dtype
+        )(x)
+    x = keras.layers.Conv1D(
+        block.filters,
+        block.kernel,
+        padding="same" if padding == "same" else "valid",
+        data_format="channels_last",
+        name=f"conv_{i}",
+        dtype=dtype,
+        **_torch_start(x, block.kernel, f"conv_{i}", seed),
+    )(x)
+    x = keras.layers.BatchNormalization(
+        axis=-1,
+        momentum=_NORM_MOMENTUM,
+        epsilon=_NORM_EPSILON,
+        synchronized=True,  # else statistics drift apart per replica and one replica's are saved
+        name=f"norm_{i}",
+        dtype=dtype,
+    )(x)
+    x = keras.layers.ReLU(name=f"relu_{i}", dtype=dtype)(x)
+    if block.pool:
+        x = keras.layers.MaxPooling1D(
+            block.pool.size,
+            strides=block.pool.stride,
+            padding="valid",
+            data_format="channels_last",
+            name=f"pool_{i}",
+            dtype=dtype,
+        )(x)
+    return _dropout(x, block.dropout, f"dropout_{i}", seed, dtype)
+
+
+def _dropout(x, rate: float, name: str, seed: int, dtype: str):
+    if not rate:
+        return x
+    return keras.layers.Dropout(rate, seed=recipe.sub_seed(seed, name), name=name, dtype=dtype)(x)
+
+
+def _torch_start(x, kernel: int, name: str, seed: int) -> dict[str, keras.initializers.Initializer]:
+    """PyTorch's default start of a convolution or dense layer on x: weights and biases uniform in
+    ±1/sqrt(fan_in). Source: kaiming_uniform_(a=sqrt(5)) in torch.nn.Linear.reset_parameters."""
+    limit = 1 / math.sqrt(x.shape[-1] * kernel)
+    return {
+        f"{part}_initializer": keras.initializers.RandomUniform(
+            -limit, limit, seed=recipe.sub_seed(seed, f"{name}/{part}")
+        )
+        for part in ("kernel", "bias")
+    }

@@ -1,0 +1,1 @@
+"""A network and batches become a run."""

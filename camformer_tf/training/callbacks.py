@@ -1,0 +1,228 @@
+"""Scores, schedules by PyTorch's rules, early stop and logs as keras callbacks.
+
+They work in our loop and in the plain `fit` of any Keras regression model. There, put
+`CorrelationScores` first: a callback sees only what those before it have added to the logs.
+"""
+
+from __future__ import annotations
+
+import csv
+import logging
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import keras
+import numpy as np
+
+from camformer_tf import progress
+from camformer_tf.metrics import correlation
+from camformer_tf.training import optimizer
+
+_log = logging.getLogger(__name__)
+
+_HISTORY = {
+    "train_loss": "loss",
+    "val_loss": "val_loss",
+    "train_pearson": "pearson",
+    "val_pearson": "val_pearson",
+    "train_spearman": "spearman",
+    "val_spearman": "val_spearman",
+    "learning_rate": "learning_rate",
+}
+
+
+class CorrelationScores(keras.callbacks.Callback):
+    """Adds val_pearson, val_spearman and val_score (their sum) over the whole validation set.
+
+    An undefined correlation is NaN in the logs and counts 0 in val_score, as in script:111-138,
+    FredrikSvenssonUK/DREAM2022_Camformers@6fd5d69.
+    """
+
+    def __init__(
+        self,
+        x: np.ndarray,
+        y: np.ndarray,
+        *,
+        loss: optimizer.Loss | None = None,
+        predict: Callable[[np.ndarray], np.ndarray] | None = None,
+    ):
+        """
+        Args:
+            x: the validation set as the model reads it, or as `predict` does.
+            y: its N targets, (N,) or (N, 1).
+            loss: y (N,), prediction (N,) → loss (N,); if given, val_loss is added too.
+            predict: x → prediction (N,); the model's own `predict` by default.
+        """
+        super().__init__()
+        self._x, self._y = x, np.asarray(y, np.float32).reshape(-1)
+        self._loss, self._predict = loss, predict
+
+    def on_epoch_end(self, epoch: int, logs: dict) -> None:
+        predict = self._predict or (lambda x: self.model.predict(x, verbose=0))
+        prediction = np.asarray(predict(self._x), np.float32).reshape(-1)
+        if self._loss:
+            logs["val_loss"] = float(np.mean(self._loss(self._y, prediction), dtype=np.float64))
+        logs["val_pearson"] = correlation.pearson(self._y, prediction)
+        logs["val_spearman"] = correlation.spearman(self._y, prediction)
+        logs["val_score"] = float(np.nansum([logs["val_pearson"], logs["val_spearman"]]))
+
+
+class Plateau(keras.callbacks.Callback):
+    """Cuts the learning rate by PyTorch's ReduceLROnPlateau rules, which Keras' own differs from.
+
+    Better is below best * (1 - threshold); the rate is cut when the count of epochs that are not
+    better exceeds patience. Source: torch.optim.lr_scheduler.ReduceLROnPlateau with its defaults,
+    as used in script:415-453, FredrikSvenssonUK/DREAM2022_Camformers@6fd5d69.
+    """
+
+    def __init__(
+        self,
+        monitor: str = "val_loss",
+        factor: float = 0.1,
+        patience: int = 10,
+        threshold: float = 1e-4,
+        least_change: float = 1e-8,
+    ):
+        super().__init__()
+        self.monitor, self.factor, self.patience = monitor, factor, patience
+        self.threshold, self.least_change = threshold, least_change
+
+    def on_train_begin(self, logs: dict | None = None) -> None:
+        self.best, self.bad = float("inf"), 0
+
+    def on_epoch_end(self, epoch: int, logs: dict) -> None:
+        if logs[self.monitor] < self.best * (1 - self.threshold):
+            self.best, self.bad = logs[self.monitor], 0
+        else:
+            self.bad += 1
+        if self.bad > self.patience:
+            self.bad = 0
+            rate = float(keras.ops.convert_to_numpy(self.model.optimizer.learning_rate))
+            if rate - rate * self.factor > self.least_change:
+                self.model.optimizer.learning_rate = rate * self.factor
+
+
+class OneCycle(keras.callbacks.Callback):
+    """Sets learning rate and beta_1 before every step by PyTorch's OneCycleLR, maximum 0.01.
+
+    The optimiser's beta_1 has to be a variable; `optimizer.optimizer` makes it one.
+    """
+
+    def __init__(self, steps: int):
+        """Args: steps: of the whole training, epochs * steps an epoch."""
+        super().__init__()
+        self.steps = steps
+
+    def on_train_begin(self, logs: dict | None = None) -> None:
+        self.step = 0
+
+    def on_train_batch_begin(self, batch: int, logs: dict | None = None) -> None:
+        made = self.model.optimizer
+        rate = optimizer.one_cycle(self.step, self.steps, optimizer.ONE_CYCLE_RATES)
+        made.learning_rate = rate
+        made.beta_1.assign(optimizer.one_cycle(self.step, self.steps, optimizer.ONE_CYCLE_BETAS))
+        self.step += 1
+
+
+class EarlyStop(keras.callbacks.Callback):
+    """Keeps the best model, and stops when `patience` epochs on end bring no better one.
+
+    Better is above the best before, unrounded. Adds `improved` (bool) to the logs. Source:
+    script:415-453, FredrikSvenssonUK/DREAM2022_Camformers@6fd5d69.
+    """
+
+    def __init__(
+        self,
+        patience: int = 10,
+        monitor: str = "val_score",
+        save: Callable[[keras.Model], None] | None = None,
+    ):
+        """Args: save: called with the model whenever it is the best so far."""
+        super().__init__()
+        self.patience, self.monitor, self._save = patience, monitor, save
+        self.stopped = False
+
+    def on_train_begin(self, logs: dict | None = None) -> None:
+        self.best, self.best_epoch, self.wait = float("-inf"), 0, 0
+
+    def on_epoch_end(self, epoch: int, logs: dict) -> None:
+        logs["improved"] = logs[self.monitor] > self.best
+        if logs["improved"]:
+            self.best, self.best_epoch, self.wait = logs[self.monitor], epoch + 1, 0
+            if self._save:
+                self._save(self.model)
+            return
+        self.wait += 1
+        if self.wait >= self.patience:
+            self.stopped = self.model.stop_training = True
+
+
+class HistoryFile(keras.callbacks.Callback):
+    """Writes history.csv, a line an epoch; floats in the fewest digits that give them back."""
+
+    def __init__(self, path: Path):
+        super().__init__()
+        self._path = path
+
+    def on_train_begin(self, logs: dict | None = None) -> None:
+        with self._path.open("w", newline="") as file:
+            csv.writer(file, lineterminator="\n").writerow(
+                ["epoch", *_HISTORY, "seconds", "improved"]
+            )
+
+    def on_epoch_begin(self, epoch: int, logs: dict | None = None) -> None:
+        self._start = time.perf_counter()
+
+    def on_epoch_end(self, epoch: int, logs: dict) -> None:
+        seconds = round(time.perf_counter() - self._start, 3)
+        values = [logs[key] for key in _HISTORY.values()]
+        with self._path.open("a", newline="") as file:
+            csv.writer(file, lineterminator="\n").writerow(
+                [epoch + 1, *values, seconds, int(logs["improved"])]
+            )
+
+
+class ReferenceLog(keras.callbacks.Callback):
+    """Writes log.txt, the original's table line for line, and passes the lines to logging.
+
+    Source: script:363, 435-452, FredrikSvenssonUK/DREAM2022_Camformers@6fd5d69.
+    """
+
+    def __init__(self, path: Path, early_stop: EarlyStop):
+        super().__init__()
+        self._path, self._early_stop = path, early_stop
+
+    def on_train_begin(self, logs: dict | None = None) -> None:
+        self._path.write_text("")
+        self._write("\t\tT loss\tV loss\tT r\tV r\tT rho\tV rho")
+
+    def on_epoch_end(self, epoch: int, logs: dict) -> None:
+        values = [logs[key] for name, key in _HISTORY.items() if name != "learning_rate"]
+        columns = [f"Epoch {epoch + 1}:", *(str(round(value, 4)) for value in values)]
+        self._write("\t".join([*columns, "*"] if logs["improved"] else columns))
+
+    def on_train_end(self, logs: dict | None = None) -> None:
+        if self._early_stop.stopped:
+            self._write(f"Early stop, best epoch {self._early_stop.best_epoch}")
+
+    def _write(self, line: str) -> None:
+        with self._path.open("a") as file:
+            file.write(line + "\n")
+        _log.info(line)
+
+
+class Report(keras.callbacks.Callback):
+    """Passes on how far an epoch has come, in sequences."""
+
+    def __init__(self, report: progress.Report, epochs: int, steps: int, batch_size: int):
+        super().__init__()
+        self._report, self._epochs = report, epochs
+        self._steps, self._batch_size = steps, batch_size
+
+    def on_epoch_begin(self, epoch: int, logs: dict | None = None) -> None:
+        self._stage = f"epoch {epoch + 1}/{self._epochs}"
+
+    def on_train_batch_end(self, batch: int, logs: dict | None = None) -> None:
+        done = (batch + 1) * self._batch_size
+        self._report(self._stage, done, self._steps * self._batch_size)

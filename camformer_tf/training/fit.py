@@ -1,0 +1,229 @@
+"""A recipe and records become a run."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import logging
+import platform
+import shutil
+import time
+from pathlib import Path
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+import camformer_tf
+from camformer_tf import errors, progress, recipe, rundir
+from camformer_tf.data import dataset, manifest, predictions, records, sequence, text
+from camformer_tf.model import predict, rescnn
+from camformer_tf.training import callbacks, loop, optimizer, strategy
+
+TRAIN, VALIDATION = "train", "val"
+
+_log = logging.getLogger(__name__)
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """What run.json says of a run; seconds are of the whole run, rates of the training steps."""
+
+    versions: dict[str, str]
+    devices: list[str]
+    strategy: str
+    precision: str
+    parameters: int
+    records_manifest_sha256: str
+    epochs: int
+    best_epoch: int
+    best_score: float
+    stopped: str
+    seconds: float
+    sequences_per_second: float
+
+    def summary(self) -> str:
+        """Returns the run in a line for a person."""
+        return (
+            f"best epoch {self.best_epoch} of {self.epochs} (r + rho {self.best_score:.4f}); "
+            f"{self.stopped}; {self.seconds:,.0f} s, {self.sequences_per_second:,.0f} sequences/s"
+        )
+
+
+def fit(
+    settings: recipe.Recipe,
+    records_dir: Path,
+    run_dir: Path,
+    *,
+    kind: str = "auto",
+    devices: int | None = None,
+    overwrite: bool = False,
+    report: progress.Report = progress.silent,
+) -> Run:
+    """Trains the recipe's model on the splits `train` and `val`, and writes the run's files.
+
+    Call it before anything else of TensorFlow, since devices are set up here.
+
+    Args:
+        kind, devices: see `strategy.make`.
+        overwrite: whether a run that is there already may be replaced.
+
+    Raises:
+        errors.UserError: records, devices or recipe that do not go together, or a diverging loss.
+    """
+    start = time.perf_counter()
+    described = _check(settings, records_dir, run_dir, overwrite)
+    made = strategy.make(kind, devices)
+    if settings.train.batch_size % made.replicas:
+        raise errors.UserError(
+            f"train.batch_size {settings.train.batch_size} cannot be shared equally by "
+            f"{made.replicas} devices. Choose a multiple."
+        )
+    _log.info(made.banner())
+    training, validation = (records.read(records_dir, split) for split in (TRAIN, VALIDATION))
+    steps = dataset.steps_per_epoch(training, settings.train.batch_size, str(records_dir))
+    with made.strategy.scope():
+        model = _model(settings)
+    _log.info(
+        f"{rescnn.count_trainable(model):,} parameters; {len(training.expression):,} training and "
+        f"{len(validation.expression):,} validation sequences; {steps:,} steps an epoch"
+    )
+
+    if run_dir.exists():
+        shutil.rmtree(run_dir)
+    run_dir.mkdir()
+    (run_dir / rundir.RECIPE).write_text(recipe.dump(settings), encoding="utf-8")
+    early_stop, calls = _callbacks(settings, model, validation, run_dir, steps, report)
+    loop.train(
+        model,
+        lambda epoch: dataset.epoch(
+            training, settings.train.batch_size, seed=settings.train.seed, index=epoch
+        ),
+        loss=optimizer.loss(settings.train.loss),
+        table=sequence.table(settings.data.encoding),
+        strategy=made.strategy,
+        epochs=settings.train.epochs,
+        steps=steps,
+        batch_size=settings.train.batch_size,
+        callbacks=calls,
+    )
+
+    _write_val_predictions(run_dir, validation)
+    history = model.history.history
+    run = Run(
+        versions=_versions(),
+        devices=list(made.names),
+        strategy=made.kind,
+        precision="float32",
+        parameters=rescnn.count_trainable(model),
+        records_manifest_sha256=_sha256(records_dir / manifest.FILE),
+        epochs=len(history["loss"]),
+        best_epoch=early_stop.best_epoch,
+        best_score=early_stop.best,
+        stopped=f"no better epoch for {early_stop.patience} epochs"
+        if early_stop.stopped
+        else "all epochs done",
+        seconds=round(time.perf_counter() - start, 3),
+        sequences_per_second=round(float(np.median(history["sequences_per_second"])), 1),
+    )
+    with rundir.new_file(run_dir / rundir.RUN) as temporary:
+        temporary.write_text(json.dumps(dataclasses.asdict(run), indent=2) + "\n")
+    _log.info(f"{described.sequence_length} nt, {run.summary()}")
+    return run
+
+
+def _check(
+    settings: recipe.Recipe, records_dir: Path, run_dir: Path, overwrite: bool
+) -> manifest.Manifest:
+    rundir.refuse_existing(run_dir, overwrite=overwrite, marker=rundir.RECIPE)
+    described = manifest.load(records_dir)
+    if described.sequence_length != settings.data.length:
+        raise errors.UserError(
+            f"{records_dir}: its sequences have {described.sequence_length} letters, the recipe's "
+            f"data.length is {settings.data.length}. Build records with --length "
+            f"{settings.data.length}, or pass --set data.length={described.sequence_length}."
+        )
+    for split in (TRAIN, VALIDATION):
+        if split not in described.splits:
+            raise errors.UserError(
+                f"{records_dir}: has no split {split!r}, which training needs. "
+                f"Its splits: {', '.join(described.splits)}."
+            )
+    return described
+
+
+def _model(settings: recipe.Recipe) -> keras.Model:
+    """Returns the model with its optimiser built; call it within the strategy's scope."""
+    model = rescnn.build(
+        settings.model,
+        length=settings.data.length,
+        channels=sequence.channels(settings.data.encoding),
+        seed=settings.train.seed,
+    )
+    expected, found = settings.expect.parameters, rescnn.count_trainable(model)
+    if expected is not None and expected != found:
+        _log.warning(f"the recipe expects {expected:,} parameters, the model has {found:,}")
+    model.optimizer = optimizer.optimizer(settings.train)
+    model.optimizer.build(model.trainable_variables)
+    return model
+
+
+def _callbacks(
+    settings: recipe.Recipe,
+    model: keras.Model,
+    validation: text.Examples,
+    run_dir: Path,
+    steps: int,
+    report: progress.Report,
+) -> tuple[callbacks.EarlyStop, list[keras.callbacks.Callback]]:
+    """The one list that fixes the callbacks' order: scores before all that read them, and the
+    schedule before the improvement test, as in the original."""
+    train = settings.train
+    early_stop = callbacks.EarlyStop(
+        train.patience, save=lambda model: predict.save(model, run_dir / rundir.BEST, settings)
+    )
+    schedule = {
+        "none": [],
+        "plateau": [callbacks.Plateau()],
+        "onecycle": [callbacks.OneCycle(train.epochs * steps)],
+    }[train.schedule]
+    return early_stop, [
+        callbacks.CorrelationScores(
+            validation.letters,
+            validation.expression,
+            loss=optimizer.loss(train.loss),
+            predict=predict.letters_predictor(model, settings.data.encoding),
+        ),
+        keras.callbacks.TensorBoard(str(run_dir / rundir.TENSORBOARD), write_graph=False),
+        *schedule,
+        early_stop,
+        callbacks.HistoryFile(run_dir / rundir.HISTORY),
+        callbacks.ReferenceLog(run_dir / rundir.LOG, early_stop),
+        callbacks.Report(report, train.epochs, steps, train.batch_size),
+    ]
+
+
+def _write_val_predictions(run_dir: Path, validation: text.Examples) -> None:
+    rows = predict.rows_of(validation)
+    values = predict.load(run_dir).predict(rows.letters)
+    with (
+        rundir.new_file(run_dir / rundir.VAL_PREDICTIONS) as temporary,
+        temporary.open("w", encoding="utf-8") as file,
+    ):
+        predictions.write_header(file, with_expression=True)
+        predictions.write_rows(file, rows.sequences, values, rows.expressions)
+
+
+def _versions() -> dict[str, str]:
+    return {
+        "camformer_tf": camformer_tf.__version__,
+        "tensorflow": tf.__version__,
+        "keras": keras.__version__,
+        "numpy": np.__version__,
+        "python": platform.python_version(),
+    }
+
+
+def _sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()

@@ -1,0 +1,71 @@
+"""Losses, optimisers and schedules, by the names that a recipe gives them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import keras
+import tensorflow as tf
+
+from camformer_tf import recipe
+
+Loss = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]  # y (B,), prediction (B,) → loss (B,)
+
+# Source: base/model_utils.py:43-52, Bornelov-lab/Camformer@feaa529.
+_HUBER_DELTA = 0.9
+
+# torch.optim.lr_scheduler.OneCycleLR with max_lr 0.01 and defaults else: it starts at max / 25,
+# ends at max / 25 / 1e4, and beta_1 runs against the rate.
+# Source: base/model_utils.py:72-82, Bornelov-lab/Camformer@feaa529.
+ONE_CYCLE_RATES = (0.01 / 25, 0.01, 0.01 / 25 / 1e4)
+ONE_CYCLE_BETAS = (0.95, 0.85, 0.95)
+_ONE_CYCLE_RISE = 0.3
+
+
+def loss(name: str) -> Loss:
+    """Returns the loss of each example: "l1", "mse" or "huber" (delta 0.9)."""
+    return {"l1": _l1, "mse": _mse, "huber": _huber}[name]
+
+
+def optimizer(train: recipe.TrainConfig) -> keras.optimizers.Optimizer:
+    """Returns AdamW as PyTorch runs it: betas (0.9, 0.999), epsilon 1e-8, and decay of every
+    variable, biases and normalisation included.
+
+    Keras adds epsilon outside the bias correction, PyTorch inside: a difference where gradients
+    are about as small as epsilon. Under `onecycle`, beta_1 is a variable, for the schedule to set.
+    """
+    made = keras.optimizers.AdamW(
+        train.learning_rate, weight_decay=train.weight_decay, beta_1=0.9, beta_2=0.999, epsilon=1e-8
+    )
+    if train.schedule == "onecycle":
+        made.beta_1 = keras.Variable(0.9, trainable=False, dtype="float32", name="beta_1")
+    return made
+
+
+def one_cycle(step: int, steps: int, values: tuple[float, float, float]) -> float:
+    """Returns PyTorch's OneCycleLR value at a step (from 0) of `steps`: up from values[0] to
+    values[1] in the first 30 % of steps, then down to values[2], both along a cosine."""
+    low, high, end = values
+    top = _ONE_CYCLE_RISE * steps - 1
+    if step <= top:
+        return _cosine(low, high, step / top)
+    return _cosine(high, end, (step - top) / (steps - 1 - top))
+
+
+def _cosine(start: float, end: float, part: float) -> float:
+    return end + (start - end) / 2 * (1 + math.cos(math.pi * part))
+
+
+def _l1(y: tf.Tensor, p: tf.Tensor) -> tf.Tensor:
+    return tf.abs(y - p)
+
+
+def _mse(y: tf.Tensor, p: tf.Tensor) -> tf.Tensor:
+    return tf.square(y - p)
+
+
+def _huber(y: tf.Tensor, p: tf.Tensor) -> tf.Tensor:
+    error = tf.abs(y - p)
+    linear = _HUBER_DELTA * (error - _HUBER_DELTA / 2)
+    return tf.where(error <= _HUBER_DELTA, tf.square(error) / 2, linear)
