@@ -105,7 +105,7 @@ def simulate(out: Path, sequences: int, seed: int, dirty: bool) -> None:
     "--split-by",
     default=recipe.RecordsConfig.split_by,
     show_default=True,
-    type=click.Choice(["random", "hash"]),
+    type=click.Choice(recipe.choices(recipe.RecordsConfig, "split_by")),
     help="random: exact counts; hash: of the sequence, stable when the library grows.",
 )
 @click.option("--seed", default=recipe.RecordsConfig.seed, show_default=True)
@@ -135,7 +135,7 @@ def simulate(out: Path, sequences: int, seed: int, dirty: bool) -> None:
     "--on-malformed",
     default=recipe.RecordsConfig.on_malformed,
     show_default=True,
-    type=click.Choice(["error", "skip"]),
+    type=click.Choice(recipe.choices(recipe.RecordsConfig, "on_malformed")),
 )
 @click.option("--overwrite", is_flag=True, help="Replace a record set that is there already.")
 @_logged

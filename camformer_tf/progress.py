@@ -42,16 +42,16 @@ def bar() -> Report:
 
 def lines() -> Report:
     """Returns a report as a logged line every 30 seconds."""
-    last, begin, current = time.monotonic(), time.monotonic(), ""
+    last, begin, first, current = time.monotonic(), 0.0, 0, ""
 
     def report(stage: str, done: int, total: int) -> None:
-        nonlocal last, begin, current
+        nonlocal last, begin, first, current
         now = time.monotonic()
         if stage != current:
-            begin, current = now, stage
-        if now - last >= _SECONDS_BETWEEN_LINES:
+            begin, first, current = now, done, stage
+        elif now - last >= _SECONDS_BETWEEN_LINES:
             last = now
-            rate = done / max(now - begin, 1e-9)
+            rate = (done - first) / max(now - begin, 1e-9)
             left = f", {(total - done) / rate:,.0f} s left" if total and rate else ""
             of = f" of {total:,}" if total else ""
             _log.info(f"{stage}: {done:,}{of} sequences, {rate:,.0f}/s{left}")

@@ -6,6 +6,7 @@ import dataclasses
 import difflib
 import hashlib
 import importlib.resources
+import typing
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -131,7 +132,7 @@ def parse(text: str, *, where: str, overrides: Iterable[str] = ()) -> Recipe:
     """Returns the recipe that YAML text holds; `where` names it in messages."""
     try:
         values = yaml.load(text, Loader=_UniqueKeys)
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError) as error:
         raise errors.UserError(f"{where}: not a YAML recipe: {_one_line(error)}") from error
     if not isinstance(values, dict):
         raise errors.UserError(
@@ -140,13 +141,13 @@ def parse(text: str, *, where: str, overrides: Iterable[str] = ()) -> Recipe:
         )
     for override in overrides:
         _override(values, override)
-    recipe = schema.parse(values, Recipe, where)
-    if recipe.schema != SCHEMA:
+    version = values.get("schema", SCHEMA)
+    if type(version) is int and version != SCHEMA:
         raise errors.UserError(
-            f"{where}: schema is {recipe.schema}, this version of camformer_tf reads schema "
+            f"{where}: schema is {version}, this version of camformer_tf reads schema "
             f"{SCHEMA}. Upgrade camformer_tf, or write the recipe anew."
         )
-    return recipe
+    return schema.parse(values, Recipe, where)
 
 
 def dump(recipe: Recipe) -> str:
@@ -160,6 +161,11 @@ def sub_seed(seed: int, name: str) -> int:
     """Returns the seed (0 <= value < 2**31) of one named use of randomness, derived by SHA-256."""
     digest = hashlib.sha256(f"{seed}/{name}".encode()).digest()
     return int.from_bytes(digest[:4], "little") >> 1
+
+
+def choices(section: type, key: str) -> tuple[str, ...]:
+    """Returns the words that one key of a section may have."""
+    return typing.get_args(typing.get_type_hints(section)[key])
 
 
 def shipped() -> dict[str, Path]:
@@ -220,7 +226,7 @@ def _override(values: dict, override: str) -> None:
         place = place[_index(place, parent, where)]
     try:
         place[_index(place, last, where)] = yaml.load(text, Loader=_UniqueKeys)
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError) as error:
         raise errors.UserError(f"{where}: the value is not YAML: {_one_line(error)}") from error
 
 
@@ -229,7 +235,7 @@ def _index(place: Any, key: str, where: str) -> str | int:
         return key
     if not isinstance(place, list):
         raise errors.UserError(f"{where}: {key!r} is asked of {place!r}, which has no keys.")
-    if not key.isdigit() or int(key) >= len(place):
+    if not key.isdecimal() or int(key) >= len(place):
         raise errors.UserError(
             f"{where}: expected a number below {len(place)} in place of {key!r}."
         )

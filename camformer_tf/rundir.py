@@ -50,10 +50,12 @@ def new_folder(path: Path, *, overwrite: bool = False, marker: str = "") -> Iter
         errors.UserError: `path` exists already, or is not ours to replace.
     """
     refuse_existing(path, overwrite=overwrite, marker=marker)
+    given, path = path, path.resolve()  # a link stays, and "." has a name
     temporary = _sibling(path)
     temporary.mkdir()
     try:
         yield temporary
+        refuse_existing(given, overwrite=overwrite, marker=marker)  # made by another meanwhile
         if path.exists():
             old = temporary.with_suffix(".old")
             path.rename(old)

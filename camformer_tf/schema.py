@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import decimal
 import difflib
 import math
+import sys
 import types
 import typing
 from typing import Annotated, Any, Literal
@@ -63,7 +65,7 @@ def parse(value: Any, kind: Any, where: str, name: str = "") -> Any:
         return value
     if origin in (types.UnionType, typing.Union):
         return _union(value, arguments, where, name)
-    if kind is float and type(value) in (int, float) and abs(value) < math.inf:
+    if kind is float and type(value) in (int, float) and abs(value) <= sys.float_info.max:
         return float(value)
     if kind is not float and type(value) is kind:
         return value
@@ -109,10 +111,17 @@ def _wrong(where: str, name: str, expected: str, value: Any) -> errors.UserError
     hint = ""
     if isinstance(value, str) and "number" in expected:
         with contextlib.suppress(ValueError):
-            hint = f" YAML reads {value} as text: write {_plain(float(value))}."
+            plain = _plain(float(value), whole="a whole number" in expected)
+            hint = f" YAML reads {value} as text: write {plain}."
     return errors.UserError(f"{where}: {name}: expected {expected}, found {value!r}.{hint}")
 
 
-def _plain(number: float) -> str:
-    """Returns a number as YAML reads it as one: without an exponent."""
-    return f"{number:.12f}".rstrip("0") if number % 1 else f"{number:.1f}"
+def _plain(number: float, *, whole: bool) -> str:
+    """Returns a number as YAML reads it as one, without an exponent.
+
+    Raises:
+        ValueError: there is no such number: it is not finite, or not whole where it should be.
+    """
+    if not math.isfinite(number) or (whole and number % 1):
+        raise ValueError(number)
+    return str(int(number)) if whole else f"{decimal.Decimal(repr(number)):f}"

@@ -92,13 +92,14 @@ class Plateau(keras.callbacks.Callback):
         self.best, self.bad = float("inf"), 0
 
     def on_epoch_end(self, epoch: int, logs: dict) -> None:
+        rate = float(keras.ops.convert_to_numpy(self.model.optimizer.learning_rate))
+        logs["learning_rate"] = rate  # the one in force, for those after us
         if logs[self.monitor] < self.best * (1 - self.threshold):
             self.best, self.bad = logs[self.monitor], 0
         else:
             self.bad += 1
         if self.bad > self.patience:
             self.bad = 0
-            rate = float(keras.ops.convert_to_numpy(self.model.optimizer.learning_rate))
             if rate - rate * self.factor > self.least_change:
                 self.model.optimizer.learning_rate = rate * self.factor
 
@@ -159,7 +160,11 @@ class EarlyStop(keras.callbacks.Callback):
 
 
 class HistoryFile(keras.callbacks.Callback):
-    """Writes history.csv, a line an epoch; floats in the fewest digits that give them back."""
+    """Writes history.csv, a line an epoch; floats in the fewest digits that give them back.
+
+    What no callback before has put into the logs stays empty (Keras' own `fit` knows no training
+    correlations).
+    """
 
     def __init__(self, path: Path):
         super().__init__()
@@ -176,10 +181,10 @@ class HistoryFile(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch: int, logs: dict) -> None:
         seconds = round(time.perf_counter() - self._start, 3)
-        values = [logs[key] for key in _HISTORY.values()]
+        values = [logs.get(key) for key in _HISTORY.values()]
         with self._path.open("a", newline="") as file:
             csv.writer(file, lineterminator="\n").writerow(
-                [epoch + 1, *values, seconds, int(logs["improved"])]
+                [epoch + 1, *values, seconds, int(logs.get("improved", 0))]
             )
 
 
@@ -198,9 +203,10 @@ class ReferenceLog(keras.callbacks.Callback):
         self._write("\t\tT loss\tV loss\tT r\tV r\tT rho\tV rho")
 
     def on_epoch_end(self, epoch: int, logs: dict) -> None:
-        values = [logs[key] for name, key in _HISTORY.items() if name != "learning_rate"]
+        keys = [key for name, key in _HISTORY.items() if name != "learning_rate"]
+        values = [logs.get(key, float("nan")) for key in keys]
         columns = [f"Epoch {epoch + 1}:", *(str(round(value, 4)) for value in values)]
-        self._write("\t".join([*columns, "*"] if logs["improved"] else columns))
+        self._write("\t".join([*columns, "*"] if logs.get("improved") else columns))
 
     def on_train_end(self, logs: dict | None = None) -> None:
         if self._early_stop.stopped:

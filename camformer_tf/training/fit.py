@@ -73,7 +73,7 @@ def fit(
         errors.UserError: records, devices or recipe that do not go together, or a diverging loss.
     """
     start = time.perf_counter()
-    described = _check(settings, records_dir, run_dir, overwrite)
+    _check(settings, records_dir, run_dir, overwrite)
     made = strategy.make(kind, devices)
     if settings.train.batch_size % made.replicas:
         raise errors.UserError(
@@ -129,13 +129,10 @@ def fit(
     )
     with rundir.new_file(run_dir / rundir.RUN) as temporary:
         temporary.write_text(json.dumps(dataclasses.asdict(run), indent=2) + "\n")
-    _log.info(f"{described.sequence_length} nt, {run.summary()}")
     return run
 
 
-def _check(
-    settings: recipe.Recipe, records_dir: Path, run_dir: Path, overwrite: bool
-) -> manifest.Manifest:
+def _check(settings: recipe.Recipe, records_dir: Path, run_dir: Path, overwrite: bool) -> None:
     rundir.refuse_existing(run_dir, overwrite=overwrite, marker=rundir.RECIPE)
     described = manifest.load(records_dir)
     if described.sequence_length != settings.data.length:
@@ -150,7 +147,6 @@ def _check(
                 f"{records_dir}: has no split {split!r}, which training needs. "
                 f"Its splits: {', '.join(described.splits)}."
             )
-    return described
 
 
 def _model(settings: recipe.Recipe) -> keras.Model:

@@ -50,6 +50,7 @@ def train(
     calls = keras.callbacks.CallbackList([*callbacks], add_history=True, model=model)
     model.stop_training = False
     step = _step(model, loss, tf.constant(table), strategy, batch_size)
+    _spread_seeds(model, strategy)
     calls.on_train_begin()
     for epoch in range(epochs):
         data = iter(strategy.experimental_distribute_dataset(_unsharded(batches(epoch))))
@@ -98,6 +99,23 @@ def _step(model, loss, table, strategy, batch_size):
         return strategy.reduce("SUM", value, axis=None), expression, prediction
 
     return step
+
+
+def _spread_seeds(model: keras.Model, strategy: tf.distribute.Strategy) -> None:
+    """Gives each replica dropout masks of its own, where all would draw the same: replica r adds
+    1000003 r to every seed."""
+    states = [v for v in model.variables if v.path.endswith("seed_generator_state")]
+
+    @tf.function
+    def add():
+        replica = tf.distribute.get_replica_context().replica_id_in_sync_group
+        step = tf.constant([1000003, 0], tf.int64) * tf.cast(replica, tf.int64)
+        for state in states:
+            moved = tf.cast(state.value, tf.int64) + step
+            state.value.assign(tf.cast(moved, state.value.dtype))
+
+    if strategy.num_replicas_in_sync > 1:
+        strategy.run(add)
 
 
 def _unsharded(data: tf.data.Dataset) -> tf.data.Dataset:

@@ -1,0 +1,9 @@
+#!/usr/bin/env bash
+# Installs the test extra into .venv and runs the tests: bin/test.sh [PYTEST OPTIONS]
+# bin/test.sh -m "not slow and not distributed" takes the quick ones alone.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+bin/install.sh test
+.venv/bin/ruff check .
+.venv/bin/ruff format --check .
+exec .venv/bin/python -m pytest "$@"

@@ -1,0 +1,32 @@
+from pathlib import Path
+
+import pytest
+
+from camformer_tf.data import rules, simulate
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """The folder of real data beside the project's root; a test that needs it skips without it."""
+    folder = Path(__file__).resolve().parents[2] / "shared" / "data"
+    if not folder.is_dir():
+        pytest.skip(f"the real data is not here: no folder {folder}")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def library_text(tmp_path_factory) -> Path:
+    """A simulated library of 3,000 promoters."""
+    path = tmp_path_factory.mktemp("library") / "library.txt"
+    simulate.write(path, 3_000)
+    return path
+
+
+@pytest.fixture(scope="session")
+def library(library_text) -> Path:
+    """Its records, 90 % train and 10 % val."""
+    from camformer_tf.data import records
+
+    folder = library_text.parent / "records"
+    records.write([library_text], folder, rule=rules.Rule())
+    return folder

@@ -1,0 +1,217 @@
+from fractions import Fraction
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy import stats
+
+from camformer_tf import errors, recipe
+from camformer_tf.data import splits
+
+NINE_ONE = splits.parse_fractions("train=0.9,val=0.1")
+DESIGN = splits.parse_fractions("train=0.72,val=0.08,test=0.2")  # PO p.5, for model design
+
+
+def letters_of(count: int, seed: int = 0) -> np.ndarray:
+    return np.frombuffer(b"ACGT", np.uint8)[
+        np.random.default_rng(seed).integers(0, 4, (count, 110))
+    ]
+
+
+def sizes(labels: np.ndarray) -> list[int]:
+    return np.bincount(labels).tolist()
+
+
+# --- fractions ---
+
+
+@pytest.mark.parametrize(
+    "text, expected",
+    [
+        ("train=0.9,val=0.1", {"train": Fraction(9, 10), "val": Fraction(1, 10)}),
+        (" train = .9 , val=0.10 ", {"train": Fraction(9, 10), "val": Fraction(1, 10)}),
+        ("all=1", {"all": Fraction(1)}),
+        (
+            "b=0.7,a_2=0.2,c=0.1",
+            {"b": Fraction(7, 10), "a_2": Fraction(1, 5), "c": Fraction(1, 10)},
+        ),
+    ],
+)
+def test_fractions_are_exact_and_in_order(text, expected):
+    assert list(splits.parse_fractions(text).items()) == list(expected.items())
+
+
+@pytest.mark.parametrize(
+    "text, found",
+    [
+        ("", "found ''"),
+        ("train", "found 'train'"),
+        ("train=0.9,", "found ''"),
+        ("train=0.9;val=0.1", "found 'train=0.9;val=0.1'"),
+        ("train=90%,val=10%", "found 'train=90%'"),
+        ("train=9e-1,val=0.1", "found 'train=9e-1'"),
+        ("train=-0.9,val=1.9", "found 'train=-0.9'"),
+        ("Train=1", "found 'Train=1'"),
+        ("../x=1", "found '../x=1'"),
+        ("train=0.5,train=0.5", "found 'train=0.5'"),
+        ("train=0.9,val=0.2", "found 1.1 in all"),
+        ("train=0.9", "found 0.9 in all"),
+        ("train=1,val=0", "must be above 0 and sum to 1"),
+    ],
+)
+def test_fractions_of_another_form_are_refused(text, found):
+    with pytest.raises(errors.UserError) as caught:
+        splits.parse_fractions(text)
+    assert str(caught.value).startswith(f"--split {text}: ") and found in str(caught.value)
+
+
+@pytest.mark.parametrize("text", [recipe.RecordsConfig.split, "train=0.1,val=0.2,test=0.7"])
+def test_decimal_fractions_sum_to_one_exactly(text):
+    assert sum(splits.parse_fractions(text).values()) == 1  # 0.1 + 0.2 + 0.7 < 1 in floats
+
+
+# --- random ---
+
+
+def test_the_full_training_set_is_split_as_in_2022():
+    # stdout of script:549 (scikit-learn's train_test_split), FredrikSvenssonUK/
+    # DREAM2022_Camformers@6fd5d69: 5,945,028 for training and 660,559 for validation
+    assert sizes(splits.random(6_605_587, NINE_ONE, 42)) == [5_945_028, 660_559]
+
+
+@pytest.mark.parametrize(
+    "kept, fractions, expected",
+    [
+        (1000, DESIGN, [720, 80, 200]),
+        (101, DESIGN, [71, 9, 21]),
+        (100, splits.parse_fractions("train=0.93,val=0.07"), [93, 7]),  # 100 * 0.07 > 7 in floats
+        (10, NINE_ONE, [9, 1]),
+        (2, NINE_ONE, [1, 1]),
+        (5, splits.parse_fractions("all=1"), [5]),
+    ],
+)
+def test_counts_are_exact(kept, fractions, expected):
+    assert sizes(splits.random(kept, fractions, 42)) == expected
+
+
+@given(st.integers(2, 5000), st.integers(1, 999))
+def test_validation_gets_the_ceiling_of_its_share(kept, thousandths):
+    share = Fraction(thousandths, 1000)
+    fractions = {"train": 1 - share, "val": share}
+    expected = -(-kept * thousandths // 1000)
+    if expected >= kept:
+        with pytest.raises(errors.UserError, match=f"{kept} sequences are too few to fill"):
+            splits.random(kept, fractions, 1)
+    else:
+        assert sizes(splits.random(kept, fractions, 1)) == [kept - expected, expected]
+
+
+@pytest.mark.parametrize("kept", [0, 1])
+def test_too_few_sequences_are_refused(kept):
+    with pytest.raises(errors.UserError, match=f"{kept} sequences are too few to fill the splits"):
+        splits.random(kept, NINE_ONE, 42)
+
+
+def test_the_same_seed_gives_the_same_split():
+    first, second = (splits.random(1000, DESIGN, 42) for _ in range(2))
+    np.testing.assert_array_equal(first, second)
+
+
+def test_another_seed_gives_another_split_of_the_same_counts():
+    first, second = (splits.random(1000, DESIGN, seed) for seed in (42, 23))
+    assert (first != second).any() and sizes(first) == sizes(second)
+
+
+def test_a_split_is_spread_over_the_whole_file():
+    val = np.flatnonzero(splits.random(100_000, NINE_ONE, 42) == 1)
+    assert stats.kstest(val / 100_000, "uniform").pvalue > 1e-4
+
+
+# --- hash ---
+
+
+def splitmix64(sequence: bytes, seed: int) -> int:
+    """The documented hash in plain Python: each 8 letters through SplitMix64's finaliser.
+
+    Source of the constants: Steele, Lea and Flood 2014, doi:10.1145/2714064.2660195, figure 17.
+    """
+    state, mask = recipe.sub_seed(seed, "hash"), 2**64 - 1
+    for start in range(0, len(sequence), 8):
+        word = int.from_bytes(sequence[start : start + 8].ljust(8, b"\0"), "little")
+        z = ((state ^ word) + 0x9E3779B97F4A7C15) & mask
+        z = ((z ^ (z >> 30)) * 0xBF58476D1CE4E5B9) & mask
+        z = ((z ^ (z >> 27)) * 0x94D049BB133111EB) & mask
+        state = z ^ (z >> 31)
+    return state
+
+
+@given(st.binary(min_size=1, max_size=120), st.integers(0, 2**40))
+def test_hashes_are_those_of_plain_integers(sequence, seed):
+    letters = np.frombuffer(sequence, np.uint8)[None]
+    assert splits.hashes(letters, seed).tolist() == [splitmix64(sequence, seed)]
+
+
+def test_a_hash_never_changes():
+    # The first output of SplitMix64 from state 0, as published with the reference code
+    # (prng.di.unimi.it/splitmix64.c), is what 8 letters equal to the seeded state give.
+    state = recipe.sub_seed(42, "hash").to_bytes(8, "little")
+    letters = np.frombuffer(state, np.uint8)[None]
+    assert splits.hashes(letters, 42).tolist() == [0xE220A8397B1DCDAF]
+
+
+def test_a_hash_does_not_depend_on_other_rows_or_on_memory_layout():
+    letters = letters_of(50)
+    whole = splits.hashes(letters, 42)
+    np.testing.assert_array_equal(splits.hashes(np.asfortranarray(letters)[::2], 42), whole[::2])
+
+
+def test_hashes_leave_their_letters_as_they_are():
+    letters = letters_of(5)
+    letters.setflags(write=False)
+    splits.hashes(letters, 42)
+
+
+def test_a_hash_split_does_not_move_when_the_file_grows():
+    letters = letters_of(2000)
+    whole = splits.by_hash(splits.hashes(letters, 42), DESIGN)
+    part = splits.by_hash(splits.hashes(letters[500:900], 42), DESIGN)
+    np.testing.assert_array_equal(part, whole[500:900])
+
+
+def test_equal_sequences_share_a_split():
+    letters = letters_of(500)
+    twice = splits.by_hash(splits.hashes(np.concatenate([letters, letters]), 42), DESIGN)
+    np.testing.assert_array_equal(twice[:500], twice[500:])
+
+
+def test_another_seed_moves_sequences():
+    letters = letters_of(1000)
+    first, second = (splits.by_hash(splits.hashes(letters, seed), NINE_ONE) for seed in (42, 23))
+    assert (first != second).mean() == pytest.approx(2 * 0.9 * 0.1, abs=0.06)
+
+
+@pytest.mark.parametrize("seed", [42, 23])
+def test_a_hash_split_has_its_fractions_within_chance(seed):
+    counts = sizes(splits.by_hash(splits.hashes(letters_of(20_000), seed), DESIGN))
+    for count, fraction in zip(counts, DESIGN.values(), strict=True):
+        assert stats.binomtest(count, 20_000, float(fraction)).pvalue > 1e-4
+
+
+def test_sequences_of_one_letter_difference_split_independently():
+    letters = letters_of(5000)
+    changed = letters.copy()
+    changed[:, 50] = np.where(letters[:, 50] == ord("A"), ord("C"), ord("A"))
+    first, second = (splits.by_hash(splits.hashes(x, 42), NINE_ONE) for x in (letters, changed))
+    table = np.histogram2d(first, second, 2)[0]
+    assert stats.chi2_contingency(table).pvalue > 1e-4
+
+
+@pytest.mark.parametrize("value, label", [(0, 0), (2**64 - 1, 2)])
+def test_the_ends_of_the_hashes_fall_into_the_first_and_the_last_split(value, label):
+    assert splits.by_hash(np.array([value], np.uint64), DESIGN).tolist() == [label]
+
+
+def test_labels_of_both_kinds_are_bytes():
+    assert splits.random(10, NINE_ONE, 1).dtype == np.uint8
+    assert splits.by_hash(np.zeros(3, np.uint64), NINE_ONE).dtype == np.uint8

@@ -1,0 +1,356 @@
+import dataclasses
+import gzip
+import hashlib
+import io
+import json
+import sys
+import types
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from camformer_tf import errors
+from camformer_tf.data import rules, sequence, simulate, text
+
+SHORT = rules.Rule(length=8, length_margin=2, max_n=1)  # lets tests have short lines
+LINES = b"ACGTACGT\t1.5\nACGTACG\t2\nACGTACGTAA\t-0.25\n"
+KEPT = [("ACGTACGT", 1.5), ("ACGTACGN", 2.0), ("ACGTACGT", -0.25)]
+
+
+def read(path: Path, rule: rules.Rule = SHORT):
+    """All of a file: (sequence, expression) kept, counts, rejects, and the source."""
+    source = text.Source(path)
+    kept, counts, rejects = [], text.Counts(), []
+    for lines, first in source.chunks():
+        examples, own, reasons = text.parse(lines, rule, source.name, first)
+        kept += zip(sequence.text(examples.letters), examples.expression.tolist(), strict=True)
+        counts.add(own)
+        rejects += reasons
+    return kept, counts, rejects, source
+
+
+def written(tmp_path: Path, data: bytes, name: str = "library.txt") -> Path:
+    (tmp_path / name).write_bytes(data)
+    return tmp_path / name
+
+
+# --- forms of text ---
+
+
+FORMS = {
+    "as it should be": LINES,
+    "no last newline": LINES[:-1],
+    "CRLF": LINES.replace(b"\n", b"\r\n"),
+    "lower case": LINES.lower(),
+    "mixed case": LINES.replace(b"A", b"a"),
+    "blank lines": b"\n" + LINES.replace(b"\n", b"\n\n  \t\n\r\n"),
+    "spaces": LINES.replace(b"\t", b"   "),
+    "space around": b"  " + LINES.replace(b"\t", b" \t \v\f").replace(b"\n", b" \t\n"),
+    "byte order mark": b"\xef\xbb\xbf" + LINES,
+}
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_every_form_of_a_text_gives_the_same_examples(tmp_path, form):
+    kept, counts, rejects, _ = read(written(tmp_path, FORMS[form]))
+    assert kept == KEPT and rejects == []
+    assert counts == text.Counts(lines=3, kept=3)
+
+
+def test_examples_are_bytes_and_float32():
+    examples, _, _ = text.parse(LINES.split(b"\n"), SHORT, "x", 1)
+    assert (examples.letters.dtype, examples.letters.shape) == (np.uint8, (3, 8))
+    assert (examples.expression.dtype, examples.expression.shape) == (np.float32, (3,))
+
+
+@pytest.mark.parametrize("value", ["11.4625", "0.1", "1e-40", "3.4028234e38", "-7.00000011"])
+def test_expression_is_the_nearest_float32(value):
+    examples, _, _ = text.parse([f"ACGTACGT {value}".encode()], SHORT, "x", 1)
+    assert examples.expression[0] == np.float32(value)
+
+
+def test_a_gz_file_is_unpacked(tmp_path):
+    kept, counts, _, _ = read(written(tmp_path, gzip.compress(LINES), "library.txt.gz"))
+    assert kept == KEPT and counts.lines == 3
+
+
+def test_a_gz_file_of_several_parts_is_read_whole(tmp_path):
+    data = gzip.compress(LINES[:9]) + gzip.compress(LINES[9:])
+    assert read(written(tmp_path, data, "library.txt.gz"))[0] == KEPT
+
+
+@pytest.mark.parametrize("name", ["library.txt", "library.txt.gz"])
+def test_a_source_counts_and_hashes_the_file_as_it_lies(tmp_path, name):
+    data = gzip.compress(LINES) if name.endswith(".gz") else LINES
+    source = read(written(tmp_path, data, name))[3]
+    assert (source.size, source.lines) == (len(data), 3)
+    assert source.digest.hexdigest() == hashlib.sha256(data).hexdigest()
+
+
+def test_a_source_counts_blank_lines_and_one_without_newline(tmp_path):
+    assert read(written(tmp_path, b"\n\nACGTACGT 1\n\nACGTACGT 2"))[3].lines == 5
+
+
+def test_a_dash_is_standard_input(monkeypatch):
+    stream = io.BytesIO(LINES)
+    monkeypatch.setattr(sys, "stdin", types.SimpleNamespace(buffer=stream))
+    kept, _, _, source = read(Path("-"))
+    assert kept == KEPT and source.name == "standard input"
+    assert not stream.closed
+
+
+# --- lines that are no examples ---
+
+
+def test_filters_count_n_before_length(tmp_path):
+    data = b"NNNNNNNN 1\nNN 1\nA 1\nACGTACGTACG 1\nACGTACGN 1\nACGTAC 1\n"
+    kept, counts, _, _ = read(written(tmp_path, data))
+    assert dataclasses.astuple(counts) == (6, 0, 2, 2, 2)  # lines, malformed, n, length, kept
+    assert kept == [("ACGTACGN", 1.0), ("ACGTACNN", 1.0)]
+
+
+def test_lower_case_n_is_counted_as_n(tmp_path):
+    assert read(written(tmp_path, b"nnACGTAC 1\n"))[1].dropped_n == 1
+
+
+def test_lengths_are_all_kept_if_the_rule_says_so(tmp_path):
+    data = b"A 1\nACGTACGTACGTACGT 2\nNN 3\n"
+    kept, counts, _, _ = read(written(tmp_path, data), dataclasses.replace(SHORT, keep_all=True))
+    assert kept == [("ANNNNNNN", 1.0), ("ACGTACGT", 2.0)] and counts.dropped_n == 1
+
+
+MALFORMED = {
+    b"ACGTACGX\t1": "letter 'X' is none of ACGTN",
+    b"ACGTACGT": "expected SEQUENCE and EXPRESSION, found 1 column",
+    b"1.5": "expected SEQUENCE and EXPRESSION, found 1 column",
+    b"ACGTACGT\t1\t2": "expected SEQUENCE and EXPRESSION, found 3 columns",
+    b"ACGTACGT,1": "expected SEQUENCE and EXPRESSION, found 1 column",
+    b"ACGTACGT\thigh": "expression 'high' is not a number",
+    b"ACGTACGT\t1_000": "expression '1_000' is not a number",
+    b"ACGTACGT\tnan": "expression 'nan' is not a finite number",
+    b"ACGTACGT\t-inf": "expression '-inf' is not a finite number",
+    b"ACGTACGT\t1e39": "expression '1e39' is not a finite number",
+    b"1\tACGTACGT": "letter '1' is none of ACGTN",
+}
+
+
+@pytest.mark.parametrize("line", MALFORMED)
+def test_a_malformed_line_is_a_reject_with_file_line_and_reason(tmp_path, line):
+    path = written(tmp_path, b"\nACGTACGT 1\r\n\n" + line + b"\nACGTACGT 1")
+    kept, counts, rejects, _ = read(path)
+    assert rejects == [f"{path}:4: {MALFORMED[line]}"]
+    assert len(kept) == 2 and counts == text.Counts(lines=3, malformed=1, kept=2)
+
+
+def test_malformed_goes_before_the_filters(tmp_path):
+    assert read(written(tmp_path, b"NNNN nan\nA nan\n"))[1] == text.Counts(2, 2, 0, 0, 0)
+
+
+def test_a_header_line_is_named_as_one(tmp_path):
+    path = written(tmp_path, b"sequence\texpression\n" + LINES)
+    header = "a header line, where none is expected; remove it (tail -n +2)"
+    assert read(path)[2] == [f"{path}:1: {header}"]
+
+
+def test_words_further_down_are_no_header(tmp_path):
+    path = written(tmp_path, LINES + b"sequence\texpression\n")
+    assert read(path)[2] == [f"{path}:4: letter 's' is none of ACGTN"]
+
+
+# --- files that cannot be read ---
+
+
+def test_a_missing_file_is_named(tmp_path):
+    with pytest.raises(errors.UserError, match="absent.txt: no such file. Check the path."):
+        text.Source(tmp_path / "absent.txt")
+
+
+def test_a_folder_is_no_file(tmp_path):
+    with pytest.raises(errors.UserError, match="is not a file"):
+        text.Source(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [LINES, gzip.compress(LINES)[:-9], gzip.compress(LINES)[:5], gzip.compress(LINES) + b"x"],
+)
+def test_a_broken_gz_file_is_named(tmp_path, data):
+    with pytest.raises(errors.UserError, match="library.gz: is no whole .gz file"):
+        read(written(tmp_path, data, "library.gz"))
+
+
+@pytest.mark.parametrize("place", range(10, len(gzip.compress(LINES)) - 4))
+def test_a_flipped_bit_in_a_gz_file_never_passes(tmp_path, place):
+    data = bytearray(gzip.compress(LINES))
+    data[place] ^= 1
+    with pytest.raises(errors.UserError, match="library.gz: is no whole .gz file"):
+        read(written(tmp_path, bytes(data), "library.gz"))
+
+
+@pytest.mark.parametrize("before, line", [(b"", 1), (b"ACGTACGT 1\n" * 3, 4)])
+def test_a_line_without_an_end_is_refused_with_its_number(tmp_path, monkeypatch, before, line):
+    monkeypatch.setattr(text, "_CHUNK", 100)
+    with pytest.raises(errors.UserError, match=f"library.txt:{line}: a line of more than 100"):
+        read(written(tmp_path, before + b"A" * 1000))
+
+
+# --- chunks ---
+
+
+def small_lines():
+    line = st.text("ACGTNacgtnX 1.\t\r", max_size=12).map(str.encode)
+    line |= st.sampled_from([b"ACGTACGT 1", b"acgtacg\t2.5\r", b"", b"NNNN 1"])
+    return st.lists(line, max_size=12).map(b"\n".join)
+
+
+@given(data=small_lines(), chunk=st.integers(13, 60), mark=st.booleans())
+def test_chunk_borders_make_no_difference(tmp_path_factory, data, chunk, mark):
+    path = tmp_path_factory.getbasetemp() / "chunks.txt"
+    path.write_bytes(b"\xef\xbb\xbf" * mark + data)
+    with pytest.MonkeyPatch.context() as patch:
+        whole = read(path)
+        patch.setattr(text, "_CHUNK", chunk)
+        cut = read(path)
+    assert cut[:3] == whole[:3] and cut[3].lines == whole[3].lines
+
+
+@given(data=small_lines(), chunk=st.integers(13, 60))
+def test_chunks_hold_all_lines_numbered(tmp_path_factory, data, chunk):
+    path = tmp_path_factory.getbasetemp() / "numbered.txt"
+    path.write_bytes(data)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(text, "_CHUNK", chunk)
+        chunks = list(text.Source(path).chunks())
+    numbered = [(first + i, line) for lines, first in chunks for i, line in enumerate(lines)]
+    lines = data.split(b"\n")
+    expected = lines if lines[-1] else lines[:-1]
+    assert numbered == list(enumerate(expected, 1))
+
+
+# --- properties ---
+
+
+@given(st.binary(max_size=300) | small_lines(), st.sampled_from(["any.txt", "any.gz"]))
+def test_random_bytes_are_counted_or_refused(tmp_path_factory, data, name):
+    path = tmp_path_factory.getbasetemp() / name
+    path.write_bytes(data)
+    try:
+        kept, counts, rejects, source = read(path)
+    except errors.UserError as error:
+        assert str(path) in str(error) and name == "any.gz"
+        return
+    parts = counts.malformed + counts.dropped_n + counts.dropped_length + counts.kept
+    assert counts.lines == parts <= source.lines
+    assert (len(kept), len(rejects)) == (counts.kept, counts.malformed)
+
+
+@given(st.lists(st.tuples(st.text("ACGTNacgtn", min_size=1, max_size=15), st.floats(width=32))))
+def test_examples_agree_with_a_plain_reading(rows):
+    def plain(letters: str) -> str | None:
+        letters = letters.upper()
+        if letters.count("N") > 1 or not 6 <= len(letters) <= 10:
+            return None
+        return (letters + "N" * 8)[:8]
+
+    lines = [f"{letters}\t{value!r}".encode() for letters, value in rows]
+    examples, _, _ = text.parse(lines, SHORT, "x", 1)
+    finite = [(plain(letters), value) for letters, value in rows if np.isfinite(value)]
+    expected = [row for row in finite if row[0]]
+    got = zip(sequence.text(examples.letters), examples.expression.tolist(), strict=True)
+    assert list(got) == expected
+
+
+# --- whole files ---
+
+
+def test_real_lines_give_the_published_counts(shared_data):
+    # reference.md 2.1, checked on data/demo_train.txt of
+    # de-Boer-Lab/random-promoter-dream-challenge-2022@f7b2e19
+    path = shared_data / "gpra" / "demo_train.txt"
+    _, counts, rejects, source = read(path, rules.Rule())
+    assert counts == text.Counts(6370, 0, 24, 108, 6238) and rejects == []
+    assert source.lines == 6370  # the last without newline
+    lines = [line.split() for line in path.read_bytes().split(b"\n")]
+    lengths = [len(s) for s, _ in lines if s.count(b"N") <= 3 and 107 <= len(s) <= 113]
+    assert (sum(n < 110 for n in lengths), lengths.count(110)) == (1011, 5198)
+    assert sum(n > 110 for n in lengths) == 29
+    integers = sum(float(value).is_integer() for _, value in lines)
+    assert integers / len(lines) == pytest.approx(0.57975, abs=5e-6)
+
+
+def test_a_dirty_library_gives_the_counts_of_its_truth(tmp_path):
+    made = simulate.write(tmp_path / "dirty.txt", 2000, seed=1, dirty=True)
+    truth = json.loads(made.truth_path.read_text())
+    counts = read(made.path, rules.Rule())[1]
+    told = dict.fromkeys(["malformed", "dropped_n", "dropped_length", "kept", "ignored"], 0)
+    for kind, number in truth["dirty"].items():
+        told[truth["outcomes"][kind]] += number
+    told["kept"] += truth["sequences"]
+    assert told.pop("ignored") == made.lines - counts.lines
+    assert dataclasses.asdict(counts) == {"lines": sum(told.values())} | told
+
+
+# --- rows to predict ---
+
+
+def rows_of(path: Path) -> text.Rows:
+    (rows,) = text.read_rows(text.Source(path), SHORT)
+    return rows
+
+
+def test_rows_keep_every_line_that_is_not_blank_in_order(tmp_path):
+    rows = rows_of(written(tmp_path, b"acgtacg\t1.50\n\nACGTX\thigh\nNNACGTAC\t\nA\t3 4\n"))
+    assert rows.sequences == ["acgtacg", "ACGTX", "NNACGTAC", "A"]
+    assert rows.expressions == ["1.50", "high", "", "3"]
+    assert sequence.text(rows.letters) == ["ACGTACGN", "N" * 8, "N" * 8, "N" * 8]
+    assert rows.reasons == [
+        None,
+        "letter 'X' is none of ACGTN",
+        "2 N, more than 1",
+        "length 1, further than 2 from 8",
+    ]
+
+
+def test_rows_without_expression_have_none(tmp_path):
+    rows = rows_of(written(tmp_path, b"ACGTACGT\nACGTACG 5\n"))
+    assert rows.expressions is None and rows.sequences == ["ACGTACGT", "ACGTACG"]
+
+
+def test_rows_that_are_no_text_are_kept_too(tmp_path):
+    rows = rows_of(written(tmp_path, b"\xff\x00\nACGTACGT\n"))
+    assert rows.sequences == ["\ufffd\0", "ACGTACGT"]
+    assert rows.reasons == ["letter '\ufffd' is none of ACGTN", None]
+
+
+def test_the_first_row_decides_on_expressions_for_all_chunks(tmp_path, monkeypatch):
+    monkeypatch.setattr(text, "_CHUNK", 16)
+    path = written(tmp_path, b"ACGTACGT\t1\n" + b"ACGTACGT\n" * 9)
+    found = [rows.expressions for rows in text.read_rows(text.Source(path), SHORT)]
+    assert sum(found, []) == ["1"] + [""] * 9
+
+
+def test_fasta_is_refused(tmp_path):
+    with pytest.raises(errors.UserError, match="looks like FASTA, which is not read"):
+        rows_of(written(tmp_path, b">one\nACGT\n"))
+
+
+def test_an_empty_text_has_no_rows(tmp_path):
+    path = written(tmp_path, b"")
+    assert list(text.read_rows(text.Source(path), SHORT)) == []
+
+
+@given(data=st.binary(max_size=200))
+def test_random_bytes_give_a_row_a_line_or_are_refused(tmp_path_factory, data):
+    path = tmp_path_factory.getbasetemp() / "rows.txt"
+    path.write_bytes(data)
+    try:
+        parts = list(text.read_rows(text.Source(path), SHORT))
+    except errors.UserError as error:
+        assert "FASTA" in str(error)
+        return
+    lines = [line for line in data.removeprefix(b"\xef\xbb\xbf").split(b"\n") if line.split()]
+    assert sum(len(part.sequences) for part in parts) == len(lines)
+    assert all(part.letters.shape == (len(part.sequences), 8) for part in parts)

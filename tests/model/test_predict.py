@@ -1,0 +1,138 @@
+import logging
+import zipfile
+
+import keras
+import numpy as np
+import pytest
+
+from camformer_tf import errors, recipe, rundir
+from camformer_tf.data import predictions, records, sequence
+from camformer_tf.model import predict, rescnn
+
+SETTINGS = recipe.load("smoke", ["data.encoding=onehot_purine"])
+
+
+@pytest.fixture(scope="module")
+def network() -> keras.Model:
+    return rescnn.build(SETTINGS.model, channels=5)
+
+
+@pytest.fixture(scope="module")
+def saved(network, tmp_path_factory):
+    path = tmp_path_factory.mktemp("model") / "m.keras"
+    predict.save(network, path, SETTINGS)
+    return path
+
+
+@pytest.fixture
+def letters() -> np.ndarray:
+    return np.random.default_rng(0).choice(np.frombuffer(b"ACGTN", np.uint8), (70, 110))
+
+
+def test_predictions_are_those_of_keras_on_the_encoded_sequences(network, letters):
+    expected = network.predict(sequence.encode(sequence.text(letters), "onehot_purine"), verbose=0)
+    ours = predict.letters_predictor(network, "onehot_purine")(letters)
+    assert ours.dtype == np.float32 and ours.shape == (70,)
+    np.testing.assert_allclose(ours, expected[:, 0], atol=1e-6)  # another batch size
+
+
+@pytest.mark.parametrize("batch_size", [1, 64, 70, 1000])
+def test_predictions_hardly_depend_on_the_batch_size(network, letters, batch_size):
+    whole = predict.letters_predictor(network, "onehot_purine", 35)(letters)
+    parts = predict.letters_predictor(network, "onehot_purine", batch_size)(letters)
+    # float32 sums in another order: 5e-7 seen between batches of 1 and 256
+    np.testing.assert_allclose(parts, whole, atol=2e-6)
+
+
+def test_no_sequence_gives_no_prediction(network):
+    assert (
+        predict.letters_predictor(network, "onehot_purine")(np.empty((0, 110), np.uint8)).size == 0
+    )
+
+
+def test_a_saved_model_carries_its_recipe_and_loads_in_plain_keras(saved, network, letters):
+    assert predict.load_keras(saved)[1] == SETTINGS
+    assert recipe.parse(zipfile.ZipFile(saved).read("recipe.yaml").decode(), where="") == SETTINGS
+    plain = keras.models.load_model(saved)
+    for a, b in zip(plain.get_weights(), network.get_weights(), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_saving_again_replaces_the_file_and_leaves_no_other(network, tmp_path):
+    for _ in range(2):
+        predict.save(network, tmp_path / "m.keras", SETTINGS)
+    assert [path.name for path in tmp_path.iterdir()] == ["m.keras"]
+
+
+def test_a_table_has_a_row_for_every_input_row_in_order(saved, tmp_path, letters, caplog):
+    good = sequence.text(letters.clip(max=ord("T")))[:3]
+    good = [s.replace("N", "A") for s in good]
+    rows = [good[0], "ACGT", good[1].lower(), good[2] + "X", "", good[2][:108]]
+    (tmp_path / "in.txt").write_text("\n".join(rows))
+    with caplog.at_level(logging.WARNING):
+        count = predict.to_file(saved, tmp_path / "in.txt", tmp_path / "out.tsv")
+    table = predictions.read(tmp_path / "out.tsv")
+    assert count == 5 and table.sequences == [row for row in rows if row]
+    assert np.isnan(table.prediction).tolist() == [False, True, False, True, False]
+    assert "2 of 5 sequences cannot be read" in caplog.text
+    assert "row 2: length 4, further than 3 from 110" in caplog.text
+    expected = predict.load(saved).predict(sequence.letters([good[1], good[2][:108] + "NN"]))
+    np.testing.assert_allclose(table.prediction[[2, 4]], expected, atol=2e-6)
+
+
+def test_a_split_of_records_is_predicted_with_its_expressions(saved, library, tmp_path):
+    count = predict.to_file(saved, library, tmp_path / "out.tsv", split="val")
+    table = predictions.read(tmp_path / "out.tsv")
+    expected = records.read(library, "val")
+    assert count == 300
+    assert table.sequences == sequence.text(expected.letters)
+    np.testing.assert_array_equal(table.expression.astype(np.float32), expected.expression)
+
+
+def test_blocks_of_text_give_the_same_table_as_one_block(
+    saved, library_text, tmp_path, monkeypatch
+):
+    predict.to_file(saved, library_text, tmp_path / "one.tsv", batch_size=64)
+    monkeypatch.setattr("camformer_tf.data.text._CHUNK", 10_000)
+    predict.to_file(saved, library_text, tmp_path / "many.tsv", batch_size=64)
+    one, many = (predictions.read(tmp_path / name) for name in ("one.tsv", "many.tsv"))
+    assert one.sequences == many.sequences
+    np.testing.assert_allclose(one.prediction, many.prediction, atol=2e-6)
+
+
+@pytest.mark.parametrize(
+    ("model", "source", "options", "message"),
+    [
+        ("absent", "in.txt", {}, "absent: no such file or directory"),
+        (".", "in.txt", {}, f"no {rundir.BEST} in it"),
+        ("in.txt", "in.txt", {}, "is no model of camformer_tf"),
+        ("saved", "absent.txt", {}, "absent.txt: no such file"),
+        ("saved", "empty.txt", {}, "no sequence to predict"),
+        ("saved", "fasta.txt", {}, "looks like FASTA"),
+        ("saved", "in.txt", {"split": "val"}, "--split is for a records directory"),
+        ("saved", "library", {}, "--split, one of train, val"),
+        ("saved", "library", {"split": "test"}, "has no split 'test'"),
+    ],
+)
+def test_a_mistake_is_named_and_leaves_no_table(
+    saved, library, tmp_path, model, source, options, message
+):
+    (tmp_path / "in.txt").write_text("A" * 110 + "\n")
+    (tmp_path / "empty.txt").write_text("\n")
+    (tmp_path / "fasta.txt").write_text(">one\n" + "A" * 110 + "\n")
+    out = tmp_path / "out.tsv"
+    with pytest.raises(errors.UserError, match=message):
+        predict.to_file(
+            saved if model == "saved" else tmp_path / model,
+            library if source == "library" else tmp_path / source,
+            out,
+            **options,
+        )
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["empty.txt", "fasta.txt", "in.txt"]
+
+
+def test_a_table_that_is_there_is_not_replaced(saved, library_text, tmp_path):
+    (tmp_path / "out.tsv").write_text("mine")
+    with pytest.raises(errors.UserError, match="exists already"):
+        predict.to_file(saved, library_text, tmp_path / "out.tsv")
+    assert (tmp_path / "out.tsv").read_text() == "mine"

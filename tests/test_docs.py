@@ -1,0 +1,93 @@
+"""README and docs say what is true: their commands parse, their tables are whole."""
+
+import os
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+from camformer_tf import cli, recipe
+
+ROOT = Path(__file__).parents[1]
+PAGES = [
+    ROOT / "README.md",
+    ROOT / "tfrecords" / "README.md",
+    *sorted((ROOT / "docs").glob("*.md")),
+]
+
+
+def commands(page: Path, language: str = "bash") -> list[str]:
+    blocks = re.findall(rf"```{language}\n(.*?)```", page.read_text(), re.S)
+    return [line for block in blocks for line in block.replace("\\\n", " ").splitlines() if line]
+
+
+def table(page: Path, heading: str) -> list[list[str]]:
+    section = page.read_text().split(f"## {heading}\n")[1].split("\n## ")[0]
+    rows = [row.strip("|").split("|") for row in section.splitlines() if row.startswith("| `")]
+    return [[cell.strip().strip("`") for cell in row] for row in rows]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_every_command_of_a_page_is_one_that_we_have(page):
+    for line in commands(page):
+        words = shlex.split(line, comments=True)
+        if words[0] == "camformer-tf":
+            command = cli.main.commands[words[1]]
+            command.make_context(words[1], words[2:])  # parses, and refuses unknown options
+        elif words[0].startswith("bin/"):
+            assert os.access(ROOT / words[0], os.X_OK)
+        else:
+            assert words[0] in {"source", "mkdir", "pip", "curl", "tensorboard", "docker", "python"}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_every_link_of_a_page_leads_to_a_file(page):
+    for target in re.findall(r"\]\(([^)#]+)\)", page.read_text()):
+        assert (page.parent / target).exists(), target
+
+
+def test_the_table_of_commands_is_whole():
+    rows = table(ROOT / "README.md", "Commands")
+    assert [row[0] for row in rows] == [f"camformer-tf {name}" for name in cli.main.commands]
+
+
+def test_the_table_of_recipes_is_whole_and_its_sizes_are_right():
+    from camformer_tf.data import sequence
+    from camformer_tf.model import rescnn
+
+    rows = {row[0]: row[1] for row in table(ROOT / "README.md", "Recipes")}
+    assert set(rows) == set(recipe.shipped())
+    for name, parameters in rows.items():
+        settings = recipe.load(name)
+        channels = sequence.channels(settings.data.encoding)
+        model = rescnn.build(settings.model, channels=channels)
+        assert parameters == f"{rescnn.count_trainable(model):,}"
+
+
+def test_every_recipe_has_a_header_with_command_expectation_cost_and_source():
+    for name, path in recipe.shipped().items():
+        text = path.read_text()
+        for word in ("# Run:", "# Expect:", "# Cost:", "# Source:"):
+            assert word in text, f"{name} lacks {word}"
+        assert f"camformer-tf fit {name} " in text
+
+
+def test_python_in_the_docs_compiles_and_names_what_exists():
+    import importlib
+
+    for page in PAGES:
+        for block in re.findall(r"```python\n(.*?)```", page.read_text(), re.S):
+            compile(block, str(page), "exec")
+            for room, names in re.findall(r"from (camformer_tf[\w.]*) import ([\w, ]+)", block):
+                for name in names.split(", "):
+                    module = importlib.import_module(f"{room}.{name}")
+                    for used in re.findall(rf"(?<![\w.]){name}\.(\w+)\(", block):
+                        assert hasattr(module, used), f"{page.name}: {name}.{used}"
+
+
+def test_launchers_are_thin_and_strict():
+    for path in (ROOT / "bin").iterdir():
+        text = path.read_text()
+        assert os.access(path, os.X_OK) and "set -euo pipefail" in text
+        assert len(text.splitlines()) <= 45, path

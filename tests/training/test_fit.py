@@ -1,0 +1,227 @@
+import csv
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import keras
+import numpy as np
+import pandas as pd
+import pytest
+
+from camformer_tf import errors, recipe, rundir
+from camformer_tf.data import manifest, predictions, records
+from camformer_tf.metrics import correlation
+from camformer_tf.training import fit, strategy
+
+QUICK = ["train.epochs=2", "train.batch_size=64", "model.dense=[16]"]
+
+
+@pytest.fixture(scope="module")
+def run(library, tmp_path_factory) -> tuple[Path, fit.Run, list]:
+    path = tmp_path_factory.mktemp("fit") / "run"
+    reports = []
+    made = fit.fit(
+        recipe.load("smoke", QUICK), library, path, report=lambda *report: reports.append(report)
+    )
+    return path, made, reports
+
+
+def test_the_run_directory_holds_the_files_of_the_contract(run):
+    path, _, _ = run
+    assert {p.name for p in path.iterdir()} == {
+        "recipe.yaml", "run.json", "history.csv", "log.txt", "best.keras", "tensorboard",
+        "val_predictions.tsv",
+    }  # fmt: skip
+
+
+def test_the_run_stores_the_recipe_it_used(run):
+    path, _, _ = run
+    assert recipe.load(path / rundir.RECIPE) == recipe.load("smoke", QUICK)
+
+
+def test_run_json_says_what_ran(run, library):
+    path, made, _ = run
+    said = json.loads((path / rundir.RUN).read_text())
+    convolutions = 4 * 32 * 10 + 32 + 3 * (32 * 32 * 10 + 32)
+    dense = 26 * 32 * 16 + 16 + 16 + 1
+    assert said["parameters"] == made.parameters == convolutions + 4 * 2 * 32 + dense
+    assert said["records_manifest_sha256"] == fit._sha256(library / manifest.FILE)
+    assert said["devices"] == ["CPU:0"] and said["strategy"] == "one"
+    assert said["stopped"] == "all epochs done" and said["epochs"] == 2
+    assert said["versions"]["keras"] == keras.__version__
+
+
+def test_the_history_has_the_columns_of_the_contract(run):
+    path, made, _ = run
+    table = pd.read_csv(path / rundir.HISTORY)
+    assert list(table) == [
+        "epoch", "train_loss", "val_loss", "train_pearson", "val_pearson", "train_spearman",
+        "val_spearman", "learning_rate", "seconds", "improved",
+    ]  # fmt: skip
+    assert list(table.epoch) == [1, 2] and not table.isna().any().any()
+    assert (table.learning_rate == np.float32(0.002)).all()
+    score = (table.val_pearson + table.val_spearman)[made.best_epoch - 1]
+    assert score == pytest.approx(made.best_score, abs=1e-12)
+
+
+def test_the_log_is_the_history_rounded(run):
+    path, _, _ = run
+    table = pd.read_csv(path / rundir.HISTORY)
+    rows = list(csv.reader((path / rundir.LOG).open(), delimiter="\t"))
+    for row, (_, epoch) in zip(rows[1:], table.iterrows(), strict=True):
+        assert row[0] == f"Epoch {epoch.epoch:.0f}:"
+        assert [float(v) for v in row[1:7]] == [round(v, 4) for v in epoch.iloc[1:7]]
+        assert (row[7:] == ["*"]) == bool(epoch.improved)
+
+
+def test_validation_predictions_are_those_of_the_best_epoch(run, library):
+    path, made, _ = run
+    table = predictions.read(path / rundir.VAL_PREDICTIONS)
+    validation = records.read(library, "val")
+    np.testing.assert_array_equal(table.expression.astype(np.float32), validation.expression)
+    history = pd.read_csv(path / rundir.HISTORY)
+    r = correlation.pearson(table.expression, table.prediction)
+    # the same float32 predictions, but for the rounding of a model saved and loaded
+    assert r == pytest.approx(history.val_pearson[made.best_epoch - 1], abs=1e-6)
+    loss = np.abs(table.expression - table.prediction).mean()
+    assert loss == pytest.approx(history.val_loss[made.best_epoch - 1], rel=1e-5)
+
+
+def test_tensorboard_got_every_score(run):
+    from tensorboard.backend.event_processing import event_accumulator
+
+    path, _, _ = run
+    tags = set()
+    for events in (path / rundir.TENSORBOARD).rglob("events.*"):
+        loaded = event_accumulator.EventAccumulator(str(events))
+        loaded.Reload()
+        tags |= set(loaded.Tags()["tensors"])
+    assert {"epoch_loss", "epoch_pearson", "epoch_spearman", "epoch_learning_rate"} <= tags
+
+
+def test_progress_is_reported_in_sequences(run, library):
+    _, _, reports = run
+    whole = manifest.load(library).examples("train") // 64 * 64
+    assert reports[-1] == ("epoch 2/2", whole, whole)
+    assert len(reports) == 2 * whole // 64
+
+
+def test_the_same_seed_gives_the_same_run(run, library, tmp_path):
+    path, _, _ = run
+    fit.fit(recipe.load("smoke", QUICK), library, tmp_path / "again")
+    for name in (rundir.LOG, rundir.VAL_PREDICTIONS):
+        assert (tmp_path / "again" / name).read_bytes() == (path / name).read_bytes()
+
+
+def test_another_seed_gives_another_run(run, library, tmp_path):
+    path, _, _ = run
+    fit.fit(recipe.load("smoke", [*QUICK, "train.seed=1"]), library, tmp_path / "other")
+    assert (tmp_path / "other" / rundir.LOG).read_text() != (path / rundir.LOG).read_text()
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ["train.schedule=onecycle"],
+        ["train.schedule=none", "train.loss=mse"],
+        ["train.loss=huber", "data.encoding=onehot_purine"],
+    ],
+)
+def test_every_published_option_trains(library, tmp_path, options):
+    made = fit.fit(recipe.load("smoke", [*QUICK, *options]), library, tmp_path / "run")
+    assert made.best_score > 0.2  # after 84 steps; an untrained network scores about 0
+
+
+def test_a_one_cycle_run_records_the_falling_rate(library, tmp_path):
+    fit.fit(recipe.load("smoke", [*QUICK, "train.schedule=onecycle"]), library, tmp_path / "run")
+    rates = pd.read_csv(tmp_path / "run" / rundir.HISTORY).learning_rate
+    assert rates[1] == pytest.approx(4e-8)
+
+
+def test_a_run_that_is_there_is_not_replaced_unasked(run, library):
+    path, _, _ = run
+    before = (path / rundir.LOG).read_bytes()
+    with pytest.raises(errors.UserError, match="exists already"):
+        fit.fit(recipe.load("smoke", QUICK), library, path)
+    assert (path / rundir.LOG).read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["data.length=120"], "110 letters, the recipe's data.length is 120"),
+        (["train.batch_size=100000"], "fewer than one batch of 100000"),
+        (["model.blocks.0.pool.size=200"], "the key model.blocks.0.pool.stride is missing"),
+        (["model.blocks.2.pool.size=200"], "model.blocks.2: nothing is left"),
+    ],
+)
+def test_what_does_not_go_together_leaves_no_run(library, tmp_path, overrides, message):
+    with pytest.raises(errors.UserError, match=message):
+        fit.fit(recipe.load("smoke", overrides), library, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_records_without_the_splits_of_training_are_refused(library_text, tmp_path):
+    from camformer_tf.data import rules
+
+    config = recipe.RecordsConfig(split="train=0.9,holdout=0.1")
+    records.write([library_text], tmp_path / "records", rule=rules.Rule(), config=config)
+    with pytest.raises(errors.UserError, match="no split 'val'"):
+        fit.fit(recipe.load("smoke"), tmp_path / "records", tmp_path / "run")
+
+
+def test_more_than_one_device_is_no_one_device():
+    with pytest.raises(errors.UserError, match="found --devices 2"):
+        strategy.make("one", 2)
+
+
+PROGRAM = """
+import sys
+from pathlib import Path
+from camformer_tf import recipe
+from camformer_tf.training import fit
+settings = recipe.load("smoke", sys.argv[4:])
+fit.fit(settings, Path(sys.argv[1]), Path(sys.argv[2]), devices=int(sys.argv[3]))
+"""
+
+
+def fit_apart(library: Path, out: Path, devices: int, overrides: list[str]) -> pd.DataFrame:
+    """Fits in a process of its own (one strategy a process), and returns the history."""
+    subprocess.run(
+        [sys.executable, "-c", PROGRAM, str(library), str(out), str(devices), *overrides],
+        timeout=240,
+        check=True,
+        capture_output=True,
+    )
+    return pd.read_csv(out / rundir.HISTORY)
+
+
+@pytest.mark.distributed
+def test_two_mirrored_devices_train_as_one(library, tmp_path):
+    plain = [*QUICK, "train.epochs=1", *(f"model.blocks.{i}.dropout=0.0" for i in range(4))]
+    one = fit_apart(library, tmp_path / "one", 1, plain)
+    two = fit_apart(library, tmp_path / "two", 2, plain)
+    said = json.loads((tmp_path / "two" / rundir.RUN).read_text())
+    assert said["devices"] == ["CPU:0", "CPU:1"] and said["strategy"] == "mirrored"
+    # Biases before a normalisation have only rounding noise as gradient, of which AdamW makes steps
+    # of full size: the training loss hardly sees them, the validation scores a little.
+    np.testing.assert_allclose(two.train_loss, one.train_loss, rtol=1e-4)
+    np.testing.assert_allclose(two.val_pearson, one.val_pearson, atol=0.02)
+
+
+@pytest.mark.distributed
+def test_two_mirrored_devices_train_with_dropout_and_their_model_loads(library, tmp_path):
+    history = fit_apart(library, tmp_path / "run", 2, QUICK)
+    one = fit_apart(library, tmp_path / "one", 1, QUICK)
+    assert history.val_pearson.max() == pytest.approx(one.val_pearson.max(), abs=0.05)
+    table = predictions.read(tmp_path / "run" / rundir.VAL_PREDICTIONS)
+    r = correlation.pearson(table.expression, table.prediction)
+    assert r == pytest.approx(history.val_pearson.max(), abs=1e-6)
+
+
+@pytest.mark.distributed
+def test_a_batch_that_cannot_be_shared_equally_is_refused(library, tmp_path):
+    with pytest.raises(subprocess.CalledProcessError) as failed:
+        fit_apart(library, tmp_path / "run", 2, ["train.batch_size=63"])
+    assert b"63 cannot be shared equally by 2 devices" in failed.value.stderr

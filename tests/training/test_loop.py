@@ -1,0 +1,119 @@
+import keras
+import numpy as np
+import pytest
+import scipy.stats
+import tensorflow as tf
+
+from camformer_tf import errors, recipe
+from camformer_tf.data import dataset, sequence, text
+from camformer_tf.model import rescnn
+from camformer_tf.training import loop, optimizer
+
+TABLE = sequence.table("onehot")
+SETTINGS = recipe.ModelConfig(
+    (recipe.Block(6, 5, pool=recipe.Pool(4, 4)), recipe.Block(6, 5)), dense=(8,)
+)
+
+
+@pytest.fixture(scope="module")
+def examples() -> text.Examples:
+    rng = np.random.default_rng(3)
+    letters = rng.choice(np.frombuffer(b"ACGT", np.uint8), (100, 30))
+    expression = (letters == ord("A")).sum(axis=1) + rng.normal(size=100)
+    return text.Examples(letters, expression.astype(np.float32))
+
+
+def new_model(made: keras.optimizers.Optimizer) -> keras.Model:
+    model = rescnn.build(SETTINGS, length=30)
+    model.optimizer = made
+    made.build(model.trainable_variables)
+    return model
+
+
+def train(model, examples, epochs=2, callbacks=(), loss="l1"):
+    loop.train(
+        model,
+        lambda epoch: dataset.epoch(examples, 16, seed=1, index=epoch),
+        loss=optimizer.loss(loss),
+        table=TABLE,
+        strategy=tf.distribute.get_strategy(),
+        epochs=epochs,
+        steps=6,
+        batch_size=16,
+        callbacks=list(callbacks),
+    )
+    return model.history.history
+
+
+def batches(examples, epoch):
+    return [
+        (TABLE[x.numpy()], y.numpy()) for x, y in dataset.epoch(examples, 16, seed=1, index=epoch)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("new_optimizer", "weights", "loss"),
+    [
+        (lambda: keras.optimizers.SGD(0.01), 1e-5, 1e-6),
+        # AdamW makes full-size steps of the rounding noise that is the gradient of a bias before a
+        # normalisation: weights may differ by 12 steps of 1e-3, the function they make hardly
+        (lambda: optimizer.optimizer(recipe.TrainConfig()), 0.012, 1e-4),
+    ],
+    ids=["sgd", "adamw"],
+)
+def test_it_trains_as_keras_own_fit_does_on_the_same_batches(
+    examples, new_optimizer, weights, loss
+):
+    ours = new_model(new_optimizer())
+    history = train(ours, examples)
+    theirs = rescnn.build(SETTINGS, length=30)
+    theirs.compile(new_optimizer(), "mae")
+    for epoch in range(2):
+        x, y = (np.concatenate(part) for part in zip(*batches(examples, epoch), strict=True))
+        fitted = theirs.fit(x, y, batch_size=16, shuffle=False, verbose=0)
+        assert history["loss"][epoch] == pytest.approx(fitted.history["loss"][0], rel=loss)
+    for a, b in zip(ours.get_weights(), theirs.get_weights(), strict=True):
+        np.testing.assert_allclose(a, b, atol=weights)
+
+
+def test_training_scores_are_of_the_predictions_made_while_training(examples):
+    still = new_model(keras.optimizers.SGD(0.0))  # weights stand, statistics move
+    history = train(still, examples, epochs=1)
+    again = new_model(keras.optimizers.SGD(0.0))
+    pairs = [(y, np.ravel(again(x, training=True))) for x, y in batches(examples, 0)]
+    y, p = (np.concatenate(part) for part in zip(*pairs, strict=True))
+    assert history["pearson"][0] == pytest.approx(scipy.stats.pearsonr(y, p)[0], abs=1e-5)
+    assert history["spearman"][0] == pytest.approx(scipy.stats.spearmanr(y, p)[0], abs=1e-3)
+    assert history["loss"][0] == pytest.approx(np.abs(y - p).mean(), rel=1e-5)
+
+
+def test_a_callback_can_stop_it_in_the_middle_of_an_epoch(examples):
+    class Stop(keras.callbacks.Callback):
+        seen = 0
+
+        def on_train_batch_end(self, batch, logs=None):
+            self.seen += 1
+            self.model.stop_training = batch == 2
+
+    stop = Stop()
+    history = train(new_model(keras.optimizers.SGD(0.01)), examples, epochs=5, callbacks=[stop])
+    assert (stop.seen, len(history["loss"])) == (3, 1)
+
+
+def test_all_epochs_share_one_trace(examples):
+    traces = []
+
+    def loss(y, p):
+        traces.append(1)
+        return tf.abs(y - p)
+
+    model = new_model(keras.optimizers.SGD(0.01))
+    loop.train(model, lambda epoch: dataset.epoch(examples, 16, seed=1, index=epoch), loss=loss,
+               table=TABLE, strategy=tf.distribute.get_strategy(), epochs=3, steps=6, batch_size=16,
+               callbacks=[])  # fmt: skip
+    assert len(traces) == 1
+
+
+def test_a_loss_that_is_not_finite_ends_the_training_with_advice(examples):
+    with pytest.raises(errors.UserError, match="epoch 1, step .*learning_rate"):
+        train(new_model(keras.optimizers.SGD(1e30)), examples, loss="mse")

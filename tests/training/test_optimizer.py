@@ -1,0 +1,51 @@
+import keras
+import numpy as np
+import pytest
+
+from camformer_tf import recipe
+from camformer_tf.training import optimizer
+
+
+def test_losses_are_those_of_the_original():
+    # base/model_utils.py:43-52, Bornelov-lab/Camformer@feaa529: L1, MSE, Huber with delta 0.9
+    y, p = np.float32([0, 0, 0, 5]), np.float32([0.5, -0.9, 2, 5])
+    error = np.abs(y - p)
+    assert np.asarray(optimizer.loss("l1")(y, p)) == pytest.approx(error)
+    assert np.asarray(optimizer.loss("mse")(y, p)) == pytest.approx(error**2)
+    huber = [0.5 * 0.25, 0.5 * 0.81, 0.9 * (2 - 0.45), 0]
+    assert np.asarray(optimizer.loss("huber")(y, p)) == pytest.approx(huber)
+
+
+def test_huber_agrees_with_keras():
+    rng = np.random.default_rng(0)
+    y, p = rng.normal(size=(2, 50)).astype(np.float32)
+    expected = keras.losses.huber(y[:, None], p[:, None], delta=0.9)
+    np.testing.assert_allclose(optimizer.loss("huber")(y, p), expected, rtol=1e-6)
+
+
+def test_adamw_steps_are_those_of_pytorchs_formula():
+    # torch.optim.AdamW, in float64: decoupled decay, epsilon added after the bias correction.
+    rng = np.random.default_rng(0)
+    value = rng.normal(size=20)
+    variable = keras.Variable(value.astype(np.float32))
+    made = optimizer.optimizer(recipe.TrainConfig())
+    m = v = np.zeros(20)
+    for step in range(1, 51):
+        gradient = rng.normal(size=20)
+        made.apply([keras.ops.convert_to_tensor(gradient.astype(np.float32))], [variable])
+        m, v = 0.9 * m + 0.1 * gradient, 0.999 * v + 0.001 * gradient**2
+        value = value * (1 - 1e-3 * 1e-3)
+        value -= 1e-3 * (m / (1 - 0.9**step)) / (np.sqrt(v / (1 - 0.999**step)) + 1e-8)
+    # 50 roundings to float32 of values up to 2.4, each by at most half of 2.4e-7
+    np.testing.assert_allclose(keras.ops.convert_to_numpy(variable), value, atol=6e-6)
+
+
+def test_weight_decay_reaches_every_variable():
+    made = optimizer.optimizer(recipe.TrainConfig(weight_decay=0.5, learning_rate=0.1))
+    variables = [
+        keras.Variable(np.ones(2, np.float32), name=n) for n in ("bias", "gamma", "kernel")
+    ]
+    zero = keras.ops.zeros(2)
+    made.apply([zero] * 3, variables)
+    for variable in variables:
+        np.testing.assert_allclose(keras.ops.convert_to_numpy(variable), 0.95, rtol=1e-6)
