@@ -3,8 +3,12 @@
 # bin/install.sh [EXTRAS], such as bin/install.sh test
 set -euo pipefail
 cd "$(dirname "$0")/.."
-if [ ! -x .venv/bin/pip ] && ! python3 -m venv .venv; then
-    echo "No virtual environment could be made. On Debian: apt-get install python3-venv" >&2
-    exit 1
+if [ ! -x .venv/bin/pip ]; then
+    if python3 -c "import ensurepip" 2>/dev/null; then
+        python3 -m venv .venv
+    else # Debian without python3-venv
+        python3 -m venv --without-pip .venv
+        python3 -m pip --quiet --python .venv/bin/python install pip
+    fi
 fi
 .venv/bin/pip install --quiet --editable ".${1:+[$1]}"

@@ -56,7 +56,7 @@ def _start_tensorflow() -> None:
         os.close(nowhere)
 
 
-def _logged(command: Callable) -> Callable:
+def _quiet(command: Callable) -> Callable:
     """Adds --quiet, and sends logs to standard error."""
 
     @click.option("--quiet", "-q", is_flag=True, help="No progress and no logs.")
@@ -65,13 +65,15 @@ def _logged(command: Callable) -> Callable:
         log = logging.getLogger("camformer_tf")
         log.handlers = [logging.StreamHandler(sys.stderr)]
         log.setLevel(logging.ERROR if quiet else logging.INFO)
-        return command(*args, report=_report(quiet), **options)
+        click.get_current_context().obj = quiet
+        return command(*args, **options)
 
     return run
 
 
-def _report(quiet: bool) -> progress.Report:
-    if quiet:
+def _report() -> progress.Report:
+    """Returns how the current command reports progress."""
+    if click.get_current_context().obj:
         return progress.silent
     return progress.bar() if sys.stderr.isatty() else progress.lines()
 
@@ -81,11 +83,13 @@ def _report(quiet: bool) -> progress.Report:
 @click.option("--sequences", "-n", required=True, type=click.IntRange(1), help="How many.")
 @click.option("--seed", default=recipe.TrainConfig.seed, show_default=True)
 @click.option("--dirty", is_flag=True, help="Add every kind of line that the filters must handle.")
+@_quiet
 def simulate(out: Path, sequences: int, seed: int, dirty: bool) -> None:
     """Write a promoter library with known motif grammar to OUT, and the truth beside it."""
     from camformer_tf.data import simulate
 
-    click.echo(simulate.write(out, sequences, seed=seed, dirty=dirty).summary())
+    made = simulate.write(out, sequences, seed=seed, dirty=dirty, report=_report())
+    click.echo(made.summary())
 
 
 @main.command("build-records")
@@ -138,7 +142,7 @@ def simulate(out: Path, sequences: int, seed: int, dirty: bool) -> None:
     type=click.Choice(recipe.choices(recipe.RecordsConfig, "on_malformed")),
 )
 @click.option("--overwrite", is_flag=True, help="Replace a record set that is there already.")
-@_logged
+@_quiet
 def build_records(
     text_files: tuple[Path, ...],
     out_dir: Path,
@@ -152,7 +156,6 @@ def build_records(
     keep_all: bool,
     on_malformed: str,
     overwrite: bool,
-    report: progress.Report,
 ) -> None:
     """Write TEXT (SEQUENCE<TAB>EXPRESSION lines; .gz; - for standard input) as TFRecords."""
     _start_tensorflow()
@@ -164,7 +167,7 @@ def build_records(
         rule=rules.Rule(length, length_margin, max_n, keep_all),
         config=recipe.RecordsConfig(split, split_by, seed, shards, on_malformed),
         overwrite=overwrite,
-        report=report,
+        report=_report(),
     )
     click.echo(f"{out_dir}: {made.summary()}")
 
@@ -173,6 +176,7 @@ def build_records(
 @click.argument("records_dir", metavar="DIR", type=PATH)
 @click.option("--json", "as_json", is_flag=True, help="The manifest as it stands.")
 @click.option("--head", default=0, type=click.IntRange(0), help="Also show N examples a split.")
+@_quiet
 def inspect_records(records_dir: Path, as_json: bool, head: int) -> None:
     """Say what is inside a record set."""
     from camformer_tf.data import manifest
@@ -215,7 +219,7 @@ def inspect_records(records_dir: Path, as_json: bool, head: int) -> None:
     help="How many GPUs; without one, into how many devices to split the CPU.",
 )
 @click.option("--overwrite", is_flag=True, help="Replace a run that is there already.")
-@_logged
+@_quiet
 def fit(
     recipe_name: str,
     records_dir: Path,
@@ -224,7 +228,6 @@ def fit(
     kind: str,
     devices: int | None,
     overwrite: bool,
-    report: progress.Report,
 ) -> None:
     """Train RECIPE (a file, or the name of a shipped one) on RECORDS and write RUN_DIR."""
     settings = recipe.load(recipe_name, overrides)  # before TensorFlow's seconds of import
@@ -238,7 +241,7 @@ def fit(
         kind=kind,
         devices=devices,
         overwrite=overwrite,
-        report=report,
+        report=_report(),
     )
     click.echo(f"{run_dir}: {run.summary()}")
 
@@ -251,14 +254,13 @@ def fit(
 @click.option(
     "--batch-size", default=recipe.PREDICT_BATCH_SIZE, show_default=True, type=click.IntRange(1)
 )
-@_logged
+@_quiet
 def predict(
     model: Path,
     source: Path,
     out: Path,
     split: str | None,
     batch_size: int,
-    report: progress.Report,
 ) -> None:
     """Predict INPUT (text, - or a records directory) with MODEL into the table OUT.
 
@@ -267,7 +269,9 @@ def predict(
     _start_tensorflow()
     from camformer_tf.model import predict
 
-    count = predict.to_file(model, source, out, split=split, batch_size=batch_size, report=report)
+    count = predict.to_file(
+        model, source, out, split=split, batch_size=batch_size, report=_report()
+    )
     click.echo(f"{out}: {count:,} predictions")
 
 
@@ -275,6 +279,7 @@ def predict(
 @click.argument("table", metavar="PREDICTIONS", type=PATH)
 @click.argument("truth", required=False, type=PATH)
 @click.option("--out", type=PATH, help="Also write the scores as JSON.")
+@_quiet
 def evaluate(table: Path, truth: Path | None, out: Path | None) -> None:
     """Score PREDICTIONS against TRUTH, or against their own expression column.
 
@@ -292,6 +297,7 @@ def evaluate(table: Path, truth: Path | None, out: Path | None) -> None:
 @click.argument("run_dir", type=PATH)
 @click.argument("out_dir", type=PATH)
 @click.option("--version", type=click.IntRange(1), help="Default: one above the newest.")
+@_quiet
 def export(run_dir: Path, out_dir: Path, version: int | None) -> None:
     """Write the best model of RUN_DIR as a SavedModel at OUT_DIR/VERSION, for TF Serving."""
     _start_tensorflow()

@@ -73,8 +73,11 @@ def write(
     return made
 
 
-def read(folder: Path, split: str) -> text.Examples:
+def read(folder: Path, split: str, first: int | None = None) -> text.Examples:
     """Returns a split in the order of its text: letters uint8 (N, L), expression float32 (N,).
+
+    Args:
+        first: how many examples to read, from the beginning; all of them without it.
 
     Raises:
         errors.UserError: no such split, or shards that the manifest does not describe.
@@ -84,32 +87,28 @@ def read(folder: Path, split: str) -> text.Examples:
         raise errors.UserError(
             f"{folder}: has no split {split!r}. Its splits: {', '.join(described.splits)}."
         )
-    shards = described.splits[split]["shards"]
-    length = described.sequence_length
-    letters = np.empty((described.examples(split), length), np.uint8)
-    expression = np.empty(described.examples(split), np.float32)
+    shards, size = described.splits[split]["shards"], described.examples(split)
+    count = size if first is None else min(first, size)
+    shape = layout.of(described.sequence_length)
+    letters = np.empty((count, described.sequence_length), np.uint8)
+    expression = np.empty(count, np.float32)
     # Example i of a split lies in shard i modulo their count.
     for index, shard in enumerate(shards):
-        part = _read_shard(folder / shard["file"], layout.of(length))
-        if len(part.expression) != len(expression[index :: len(shards)]):
+        own = expression[index :: len(shards)]
+        part = _read_shard(folder / shard["file"], shape, -1 if count == size else len(own))
+        if len(part.expression) != len(own):
             raise errors.UserError(
                 f"{folder / shard['file']}: holds {len(part.expression)} examples, the manifest "
                 f"says {shard['examples']}. Build the records again."
             )
         letters[index :: len(shards)] = part.letters
-        expression[index :: len(shards)] = part.expression
+        own[:] = part.expression
     return text.Examples(letters, expression)
 
 
 def head(folder: Path, split: str, count: int) -> list[tuple[str, float]]:
     """Returns the first examples of a split as (sequence, expression)."""
-    described = manifest.load(folder)
-    files = [str(folder / file) for file in described.shards(split)]
-    shape = layout.of(described.sequence_length)
-    shards = tf.data.Dataset.from_tensor_slices(files).interleave(
-        tf.data.TFRecordDataset, cycle_length=len(files), block_length=1
-    )
-    first = layout.parse(list(shards.take(count).as_numpy_iterator()), shape, str(folder))
+    first = read(folder, split, count)
     return list(zip(sequence.text(first.letters), first.expression.tolist(), strict=True))
 
 
@@ -219,13 +218,20 @@ def _described(folder: Path, labels: np.ndarray, shards: dict[str, list[str]]) -
     return described
 
 
-def _read_shard(path: Path, shape: layout.Layout) -> text.Examples:
-    parts = []
+def _read_shard(path: Path, shape: layout.Layout, count: int) -> text.Examples:
+    """Returns the first `count` examples of a shard, all of them for -1."""
+    length = shape.letters.stop - shape.letters.start
+    parts = [text.Examples(np.empty((0, length), np.uint8), np.empty(0, np.float32))]
     try:
-        for batch in tf.data.TFRecordDataset(str(path)).batch(_BLOCK).as_numpy_iterator():
+        data = tf.data.TFRecordDataset(str(path)).take(count).batch(_BLOCK)
+        for batch in data.as_numpy_iterator():
             parts.append(layout.parse(batch, shape, str(path)))
-    except (tf.errors.DataLossError, tf.errors.NotFoundError) as error:
-        raise errors.UserError(f"{path}: {error.message}. Build the records again.") from error
+    except tf.errors.NotFoundError as error:
+        raise errors.UserError(f"{path}: no such file. Build the records again.") from error
+    except tf.errors.DataLossError as error:
+        raise errors.UserError(
+            f"{path}: is cut short or damaged. Build the records again."
+        ) from error
     return text.Examples(
         np.concatenate([part.letters for part in parts]),
         np.concatenate([part.expression for part in parts]),

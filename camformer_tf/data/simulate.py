@@ -16,7 +16,7 @@ from typing import BinaryIO
 
 import numpy as np
 
-from camformer_tf import errors, recipe, rundir
+from camformer_tf import errors, progress, recipe, rundir
 from camformer_tf.data import grammar
 
 BLOCK = 16_384  # promoters drawn from one seed; a library is blocks, the last one cut
@@ -166,7 +166,14 @@ class Summary:
         )
 
 
-def write(path: Path, sequences: int, *, seed: int = 42, dirty: bool = False) -> Summary:
+def write(
+    path: Path,
+    sequences: int,
+    *,
+    seed: int = recipe.RecordsConfig.seed,
+    dirty: bool = False,
+    report: progress.Report = progress.silent,
+) -> Summary:
     """Writes a library of SEQUENCE<TAB>EXPRESSION lines, and its truth: OUT.truth.json of OUT.txt.
 
     The truth holds the seed, the flanks, the grammar, the noise, how many lines there are of each
@@ -195,7 +202,8 @@ def write(path: Path, sequences: int, *, seed: int = 42, dirty: bool = False) ->
             truth_part.open("wb") as truth,
         ):
             truth.write(_truth_head(counts, sequences, seed))
-            integers = _write_lines(text, truth, _soil(counts, sequences, seed), sequences, seed)
+            soil = _soil(counts, sequences, seed)
+            integers = _write_lines(text, truth, soil, sequences, seed, report)
             truth.write(b"\n]}\n")
     except OSError as error:
         raise errors.UserError(
@@ -229,7 +237,12 @@ def _truth_head(counts: dict[str, int], sequences: int, seed: int) -> bytes:
 
 
 def _write_lines(
-    text: BinaryIO, truth: BinaryIO, soil: list[tuple[int, bytes, bytes]], sequences: int, seed: int
+    text: BinaryIO,
+    truth: BinaryIO,
+    soil: list[tuple[int, bytes, bytes]],
+    sequences: int,
+    seed: int,
+    report: progress.Report,
 ) -> int:
     """Writes the clean lines with the dirty ones among them, and their values into the truth;
     returns how many of the clean expressions are integers."""
@@ -246,4 +259,5 @@ def _write_lines(
             values[place - start] = value + values[place - start]
         text.write(b"".join(lines))
         truth.write((b",\n" if start else b"") + b",\n".join(values))
+        report("simulating", min(start + BLOCK, sequences), sequences)
     return integers

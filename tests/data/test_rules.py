@@ -140,7 +140,7 @@ def test_a_sequence_that_cannot_be_read_has_a_reason(sequence, reason):
 
 
 @pytest.mark.parametrize(
-    "line", [b"sequence expression", b"Seq EL", b'"sequence" "mean_expression"', b"seq", b"id seq EL"]
+    "line", [b"sequence expression", b"Seq EL", b'"sequence" "mean_EL"', b"seq", b"id seq EL"]
 )
 def test_words_are_a_header(line):
     assert rules.is_header(line.split())

@@ -1,0 +1,108 @@
+import json
+import re
+
+import pytest
+
+from camformer_tf import errors
+from camformer_tf.data import manifest
+
+WHOLE = manifest.Manifest(
+    schema_version=1,
+    sequence_length=110,
+    features={"sequence": "bytes", "expression": "float"},
+    rule={"length": 110, "length_margin": 3, "max_n": 3, "keep_all": False},
+    counts={"lines": 6370, "malformed": 1, "dropped_n": 24, "dropped_length": 107, "kept": 6238},
+    split={"by": "random", "seed": 42, "fractions": {"train": 0.9, "val": 0.1}},
+    splits={
+        "train": {"examples": 5614, "shards": [{"file": "a"}, {"file": "b"}]},
+        "val": {"examples": 624, "shards": [{"file": "c"}]},
+    },
+    expression={"min": 0.0, "max": 17.0, "mean": 11.15, "std": 2.35, "integer_fraction": 0.58},
+    source=[{"name": "train.txt", "bytes": 1, "sha256": "0" * 64, "lines": 6370}],
+    duplicates=3,
+    created_by={"version": "1.0.0"},
+)
+
+
+def stored(folder, **changes) -> None:
+    manifest.save(WHOLE, folder)
+    values = json.loads((folder / manifest.FILE).read_text()) | changes
+    values = {name: value for name, value in values.items() if value != "absent"}
+    (folder / manifest.FILE).write_text(json.dumps(values))
+
+
+def refusal(folder) -> str:
+    with pytest.raises(errors.UserError) as caught:
+        manifest.load(folder)
+    return str(caught.value)
+
+
+def test_a_manifest_is_read_back_as_it_was_saved(tmp_path):
+    manifest.save(WHOLE, tmp_path)
+    assert manifest.load(tmp_path) == WHOLE
+
+
+def test_a_manifest_is_json_with_the_documented_keys_in_their_order(tmp_path):
+    manifest.save(WHOLE, tmp_path)
+    keys = "schema_version sequence_length features rule counts split splits expression source"
+    values = json.loads((tmp_path / "manifest.json").read_text())
+    assert list(values) == [*keys.split(), "duplicates", "created_by"]
+
+
+def test_a_manifest_tells_examples_and_shards_of_a_split():
+    assert WHOLE.examples("val") == 624 and WHOLE.shards("train") == ["a", "b"]
+
+
+def test_a_number_that_json_lacks_is_never_written(tmp_path):
+    broken = manifest.Manifest(**(vars(WHOLE) | {"expression": {"mean": float("nan")}}))
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        manifest.save(broken, tmp_path)
+    assert not (tmp_path / manifest.FILE).exists()
+
+
+def test_the_summary_tells_every_count():
+    summary = WHOLE.summary()
+    assert "6,370 lines: 6,238 kept, 1 malformed, 24 with more than 3 N, 107 of wrong" in summary
+    assert "sequences of 110 nt, 3 of them repeat another" in summary
+    assert "mean 11.1500, sd 2.3500, 58.0% integers" in summary
+    assert "split by random (seed 42)" in summary and "train: 5,614 in 2 shards" in summary
+
+
+def test_keys_of_a_later_release_are_ignored(tmp_path):
+    stored(tmp_path, colour="blue")
+    assert manifest.load(tmp_path) == WHOLE
+
+
+def test_a_folder_without_a_manifest_is_no_finished_set(tmp_path):
+    assert refusal(tmp_path).startswith(f"{tmp_path}: holds no manifest.json, so it is no finished")
+
+
+def test_a_missing_folder_is_named(tmp_path):
+    assert refusal(tmp_path / "absent").startswith(f"{tmp_path / 'absent'}: is no directory")
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "3", "null", "{}", '"schema_version"', "\xff"])
+def test_a_broken_manifest_is_named(tmp_path, text):
+    (tmp_path / manifest.FILE).write_text(text, encoding="latin-1")
+    found = f"{tmp_path / manifest.FILE}: is no readable manifest (.*). Build the records again."
+    assert re.fullmatch(found.replace("(.*)", r"\(.*\)"), refusal(tmp_path), re.DOTALL)
+
+
+@pytest.mark.parametrize("version", [0, 2, "1", None])
+def test_another_schema_version_is_refused(tmp_path, version):
+    stored(tmp_path, schema_version=version)
+    message = refusal(tmp_path)
+    assert f"schema version {version}, this version of camformer_tf reads 1." in message
+    assert str(tmp_path / manifest.FILE) in message
+
+
+def test_a_newer_schema_version_is_refused_before_its_other_keys(tmp_path):
+    stored(tmp_path, schema_version=2, splits="absent")
+    assert "schema version 2" in refusal(tmp_path)
+
+
+def test_a_missing_key_is_named(tmp_path):
+    stored(tmp_path, splits="absent", rule="absent")
+    assert (
+        refusal(tmp_path) == f"{tmp_path / manifest.FILE}: lacks rule, splits. {manifest._REBUILD}"
+    )
