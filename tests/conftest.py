@@ -1,8 +1,12 @@
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 from camformer_tf.data import rules, simulate
+
+hypothesis.settings.register_profile("no deadline", deadline=None)  # busy machines are slow
+hypothesis.settings.load_profile("no deadline")
 
 
 @pytest.fixture(scope="session")

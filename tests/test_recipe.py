@@ -50,7 +50,7 @@ def test_every_shipped_recipe_is_read_back_from_its_dump(name):
 
 
 def test_original_has_the_rules_of_the_2022_submission():
-    # script:58-72 and 310-349, FredrikSvenssonUK/DREAM2022_Camformers@6fd5d69
+    # script:58-83, FredrikSvenssonUK/DREAM2022_Camformers@6fd5d69
     loaded = recipe.load("original")
     data, train = loaded.data, loaded.train
     assert (data.encoding, data.length, data.length_margin, data.max_n) == ("onehot", 110, 3, 3)

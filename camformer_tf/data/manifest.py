@@ -73,7 +73,7 @@ def load(folder: Path) -> Manifest:
         what = "holds no manifest.json" if folder.is_dir() else "is no directory"
         raise errors.UserError(
             f"{folder}: {what}, so it is no finished record set. "
-            f"Make one: camformer-tf build-records TEXT {folder}"
+            "Make one: camformer-tf build-records TEXT OUT_DIR"
         )
     try:
         values = json.loads(path.read_text(encoding="utf-8"))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import dataclasses
 from collections.abc import Iterable
 from pathlib import Path
@@ -48,40 +47,40 @@ def read(path: Path) -> Table:
         errors.UserError: no such file, a missing column, or a value that is no number.
     """
     try:
-        with path.open(newline="", encoding="utf-8") as file:
-            rows = csv.reader(file, delimiter="\t", quoting=csv.QUOTE_NONE)
-            header = next(rows, [])
-            table = [row for row in rows if row]
+        first, *rest = path.read_text(encoding="utf-8").split("\n")
     except (OSError, UnicodeDecodeError) as error:
         raise errors.UserError(f"{path}: cannot be read ({error}).") from error
+    header = first.split("\t")
     for name in ("sequence", "prediction"):
         if name not in header:
             raise errors.UserError(
                 f"{path}:1: expected a header with the columns sequence and prediction, found "
                 f"{'<TAB>'.join(header)[:80]!r}. `camformer-tf predict` writes such a table."
             )
-    for line, row in enumerate(table, 2):
+    table = {number: line.split("\t") for number, line in enumerate(rest, 2) if line}
+    for number, row in table.items():
         if len(row) != len(header):
             raise errors.UserError(
-                f"{path}:{line}: expected {len(header)} columns, found {len(row)}. "
+                f"{path}:{number}: expected {len(header)} columns, found {len(row)}. "
                 "Was the file cut short?"
             )
-    columns = dict(zip(header, zip(*table, strict=True), strict=True)) if table else {}
-    numbers = {
-        name: _numbers(columns.get(name, ()), path, name)
-        for name in ("prediction", "expression")
-        if name in header
-    }
+    place = header.index("sequence")
     return Table(
-        list(columns.get("sequence", ())), numbers["prediction"], numbers.get("expression")
+        [row[place] for row in table.values()],
+        _numbers(table, header.index("prediction"), path, "prediction"),
+        _numbers(table, header.index("expression"), path, "expression")
+        if "expression" in header
+        else None,
     )
 
 
-def _numbers(fields: Iterable[str], path: Path, name: str) -> np.ndarray:
+def _numbers(table: dict[int, list[str]], place: int, path: Path, name: str) -> np.ndarray:
     values = []
-    for line, field in enumerate(fields, 2):
+    for number, row in table.items():
         try:
-            values.append(float(field) if field else np.nan)
+            values.append(float(row[place]) if row[place] else np.nan)
         except ValueError:
-            raise errors.UserError(f"{path}:{line}: {name} {field!r} is not a number.") from None
+            raise errors.UserError(
+                f"{path}:{number}: {name} {row[place]!r} is not a number."
+            ) from None
     return np.array(values, np.float64)

@@ -41,7 +41,8 @@ def evaluate(table_path: Path, truth_path: Path | None = None) -> Scores:
             without it, the table's own expression column is the truth.
 
     Raises:
-        errors.UserError: rows that do not match, a missing expression, or no prediction at all.
+        errors.UserError: rows that do not match, a missing expression, an infinite value,
+            or no prediction at all.
     """
     table = predictions.read(table_path)
     where = str(truth_path or table_path)
@@ -51,9 +52,14 @@ def evaluate(table_path: Path, truth_path: Path | None = None) -> Scores:
             f"{table_path}: has no expression column. Name the measured values: "
             f"camformer-tf evaluate {table_path} TRUTH"
         )
-    if missing := np.flatnonzero(np.isnan(expression)).tolist():
+    if missing := np.flatnonzero(~np.isfinite(expression)).tolist():
         raise errors.UserError(
-            f"{where}: row {missing[0] + 1} has no expression ({len(missing)} rows in all)."
+            f"{where}: row {missing[0] + 1} has no finite expression ({len(missing)} rows in all)."
+        )
+    if infinite := np.flatnonzero(np.isinf(table.prediction)).tolist():
+        raise errors.UserError(
+            f"{table_path}: row {infinite[0] + 1} has an infinite prediction ({len(infinite)} rows "
+            "in all)."
         )
     predicted = ~np.isnan(table.prediction)
     if not predicted.any():

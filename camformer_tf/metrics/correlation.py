@@ -15,9 +15,19 @@ def pearson(y: np.ndarray, p: np.ndarray) -> float:
         return float("nan")
     if (y == y[0]).all() or (p == p[0]).all():
         return float("nan")
-    y, p = y - y.mean(), p - p.mean()
-    y, p = y / np.abs(y).max(), p / np.abs(p).max()  # squares of tiny spreads would underflow
+    y, p = _centred(y), _centred(p)
     return float(np.clip(y @ p / np.sqrt((y @ y) * (p @ p)), -1, 1))
+
+
+def _centred(values: np.ndarray) -> np.ndarray:
+    """Returns values of mean 0 and largest magnitude about 1, at their spread's full precision.
+
+    The mean itself is rounded to the digits that a large offset leaves, so what is left of it is
+    taken off in a second step; in between, scaling keeps squares of tiny spreads from underflow.
+    """
+    values = values - values.mean()
+    values = values / np.abs(values).max()
+    return values - values.mean()
 
 
 def spearman(y: np.ndarray, p: np.ndarray) -> float:

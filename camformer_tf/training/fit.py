@@ -90,10 +90,7 @@ def fit(
         f"{len(validation.expression):,} validation sequences; {steps:,} steps an epoch"
     )
 
-    if run_dir.exists():
-        shutil.rmtree(run_dir)
-    run_dir.mkdir()
-    (run_dir / rundir.RECIPE).write_text(recipe.dump(settings), encoding="utf-8")
+    _new_run(run_dir, settings)
     early_stop, calls = _callbacks(settings, model, validation, run_dir, steps, report)
     loop.train(
         model,
@@ -108,9 +105,7 @@ def fit(
         batch_size=settings.train.batch_size,
         callbacks=calls,
     )
-
     _write_val_predictions(run_dir, validation)
-    history = model.history.history
     run = Run(
         versions=_versions(),
         devices=list(made.names),
@@ -118,14 +113,8 @@ def fit(
         precision="float32",
         parameters=rescnn.count_trainable(model),
         records_manifest_sha256=_sha256(records_dir / manifest.FILE),
-        epochs=len(history["loss"]),
-        best_epoch=early_stop.best_epoch,
-        best_score=early_stop.best,
-        stopped=f"no better epoch for {early_stop.patience} epochs"
-        if early_stop.stopped
-        else "all epochs done",
         seconds=round(time.perf_counter() - start, 3),
-        sequences_per_second=round(float(np.median(history["sequences_per_second"])), 1),
+        **_outcome(model, early_stop),
     )
     with rundir.new_file(run_dir / rundir.RUN) as temporary:
         temporary.write_text(json.dumps(dataclasses.asdict(run), indent=2) + "\n")
@@ -147,6 +136,26 @@ def _check(settings: recipe.Recipe, records_dir: Path, run_dir: Path, overwrite:
                 f"{records_dir}: has no split {split!r}, which training needs. "
                 f"Its splits: {', '.join(described.splits)}."
             )
+
+
+def _new_run(run_dir: Path, settings: recipe.Recipe) -> None:
+    if run_dir.exists():
+        shutil.rmtree(run_dir)
+    run_dir.mkdir()
+    (run_dir / rundir.RECIPE).write_text(recipe.dump(settings), encoding="utf-8")
+
+
+def _outcome(model: keras.Model, early_stop: callbacks.EarlyStop) -> dict[str, int | float | str]:
+    history = model.history.history
+    return {
+        "epochs": len(history["loss"]),
+        "best_epoch": early_stop.best_epoch,
+        "best_score": early_stop.best,
+        "stopped": f"no better epoch for {early_stop.patience} epochs"
+        if early_stop.stopped
+        else "all epochs done",
+        "sequences_per_second": round(float(np.median(history["sequences_per_second"])), 1),
+    }
 
 
 def _model(settings: recipe.Recipe) -> keras.Model:

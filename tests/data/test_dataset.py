@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+from scipy import stats
 
 from camformer_tf import errors
 from camformer_tf.data import dataset, text
@@ -34,8 +35,8 @@ def test_an_epoch_leaves_out_what_fills_no_batch():
 
 
 def test_the_rows_left_out_change_from_epoch_to_epoch():
-    left = [set(range(1000)) - set(order(1000, 300, index=i).ravel()) for i in range(3)]
-    assert not set.intersection(*left)
+    left = [set(range(1000)) - set(order(1000, 300, index=i).ravel()) for i in range(2)]
+    assert left[0] != left[1]
 
 
 def test_the_order_depends_on_nothing_but_seed_and_index():
@@ -48,9 +49,11 @@ def test_another_epoch_or_seed_has_another_order(changes):
     assert (order(500, 50) != order(500, 50, **changes)).mean() > 0.9
 
 
-def test_every_row_is_as_likely_to_come_first():
-    first = [order(4, 4, index=i)[0, 0] for i in range(200)]
-    assert min(np.bincount(first)) > 20  # 50 expected, standard deviation 6
+def test_the_order_is_a_uniform_shuffle():
+    rows = order(10_000, 10_000).ravel()
+    # A row's place tells nothing of its index: rho has a standard deviation of 0.01 here.
+    assert abs(stats.spearmanr(rows, np.arange(10_000)).statistic) < 0.05
+    assert stats.kstest(np.flatnonzero(rows < 1_000) / 10_000, "uniform").pvalue > 1e-4
 
 
 def test_batches_are_letters_and_float32():
@@ -65,7 +68,8 @@ def test_steps_are_whole_batches(count, steps):
 
 
 def test_the_full_training_set_has_23222_steps():
-    # drop_last=True in script:560, FredrikSvenssonUK/DREAM2022_Camformers@6fd5d69
+    # 5,945,028 sequences in batches of 256 with drop_last=True: the 2022 submission's loader,
+    # FredrikSvenssonUK/DREAM2022_Camformers@6fd5d69
     whole = text.Examples(np.empty((0, 110), np.uint8), np.empty(5_945_028, np.float32))
     assert dataset.steps_per_epoch(whole, 256, "x") == 23_222
 

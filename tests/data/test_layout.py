@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 import tensorflow as tf
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from camformer_tf import errors
@@ -27,7 +27,6 @@ def tensorflow_bytes(sequence: bytes, expression: float) -> bytes:
 FINITE = st.floats(width=32, allow_nan=False, allow_infinity=False)
 
 
-@settings(deadline=None)
 @given(st.text("ACGTN", min_size=1, max_size=300), FINITE)
 def test_bytes_are_those_that_tensorflow_serializes(sequence, expression):
     letters = np.frombuffer(sequence.encode(), np.uint8)[None]
@@ -52,7 +51,6 @@ def test_rows_are_serialized_alike_alone_and_among_others():
         np.testing.assert_array_equal(layout.serialize(one, shape)[0], rows[i])
 
 
-@settings(deadline=None)
 @given(st.integers(1, 300), st.lists(FINITE, min_size=1, max_size=9))
 def test_parse_gives_back_what_was_serialized(length, values):
     made = text.Examples(random_examples(len(values), length).letters, np.float32(values))
