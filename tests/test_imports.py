@@ -21,7 +21,7 @@ ROOMS = {
     "cli": {"base", "data", "model", "metrics", "training", "evaluation", "serving"},
 }
 WITHOUT_TENSORFLOW = {
-    "cli", "errors", "progress", "recipe", "rundir", "schema", "data/manifest", "data/predictions",
+    "cli", "errors", "progress", "recipe", "rundir", "schema", "data/lines", "data/manifest", "data/predictions",
     "data/rules", "data/sequence", "data/splits", "data/text", "metrics/correlation",
     "evaluation/evaluate",
 }  # fmt: skip

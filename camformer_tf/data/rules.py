@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 
 from camformer_tf import recipe
+
+PLAIN = ("sequence", "expression")  # the columns of a text; "weight" and "split" may follow
+LEAST = {"expression": -math.inf, "weight": 0.0}  # the columns of numbers, and their least values
 
 _LETTERS = b"ACGTNacgtn"
 _FLOAT32_MAX = 3.4028234663852886e38  # the largest float32
@@ -28,32 +32,43 @@ class Rule:
     max_n: int = recipe.DataConfig.max_n
     keep_all: bool = False
 
-    def too_many_n(self, sequence: bytes) -> bool:
-        return sequence.count(b"N") > self.max_n
+    def too_many_n(self, n):
+        """Whether sequences with n N, a number or an array of numbers, are dropped."""
+        return n > self.max_n
 
-    def wrong_length(self, sequence: bytes) -> bool:
-        return not self.keep_all and abs(len(sequence) - self.length) > self.length_margin
+    def wrong_length(self, length):
+        """Whether sequences of a length, a number or an array of numbers, are dropped."""
+        return (abs(length - self.length) > self.length_margin) & (not self.keep_all)
 
     def fit_length(self, sequence: bytes) -> bytes:
         return sequence[: self.length].ljust(self.length, b"N")
 
 
-def malformed(fields: list[bytes]) -> str | None:
+def malformed(fields: list[bytes], columns: tuple[str, ...] = PLAIN) -> str | None:
     """Returns why the fields of a line are no example, or None if they are one."""
-    if len(fields) != 2:
-        return f"expected SEQUENCE and EXPRESSION, found {len(fields)} column" + "s" * (
-            len(fields) > 1
-        )
+    if len(fields) != len(columns):
+        names = " and ".join(name.upper() for name in columns)
+        plural = "s" * (len(fields) > 1)
+        return f"expected {names}, found {len(fields)} column{plural}"
     if strange := fields[0].translate(None, _LETTERS):
         return f"letter {_show(strange[:1])} is none of ACGTN"
+    for name, field in zip(columns, fields, strict=True):
+        if name in LEAST and (reason := _no_number(name, field)):
+            return reason
+    return None
+
+
+def _no_number(name: str, field: bytes) -> str | None:
     try:
-        value = float(fields[1])
+        value = float(field)
     except ValueError:
         value = None
-    if value is None or b"_" in fields[1]:
-        return f"expression {_show(fields[1])} is not a number"
+    if value is None or b"_" in field:
+        return f"{name} {_show(field)} is not a number"
     if not abs(value) <= _FLOAT32_MAX:
-        return f"expression {_show(fields[1])} is not a finite number"
+        return f"{name} {_show(field)} is not a finite number"
+    if value < LEAST[name]:
+        return f"{name} {_show(field)} is below {LEAST[name]:g}"
     return None
 
 
@@ -62,9 +77,9 @@ def unreadable(sequence: bytes, rule: Rule) -> str | None:
     if strange := sequence.translate(None, _LETTERS):
         return f"letter {_show(strange[:1])} is none of ACGTN"
     sequence = sequence.upper()
-    if rule.too_many_n(sequence):
+    if rule.too_many_n(sequence.count(b"N")):
         return f"{sequence.count(b'N')} N, more than {rule.max_n}"
-    if rule.wrong_length(sequence):
+    if rule.wrong_length(len(sequence)):
         return f"length {len(sequence)}, further than {rule.length_margin} from {rule.length}"
     return None
 

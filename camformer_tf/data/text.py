@@ -1,4 +1,4 @@
-"""Lines of text become examples, or rejects with a reason and FILE:LINE."""
+"""Text becomes examples, or rejects with a reason and FILE:LINE, a block of lines at a time."""
 
 from __future__ import annotations
 
@@ -14,9 +14,10 @@ from pathlib import Path
 import numpy as np
 
 from camformer_tf import errors
-from camformer_tf.data import rules
+from camformer_tf.data import lines, rules
 
-_CHUNK = 1 << 23  # bytes of text parsed at a time
+_CHUNK = 1 << 20  # bytes of text parsed at a time: 8,600 lines of 110 letters
+_LONGEST_LINE = 1 << 24
 
 
 @dataclasses.dataclass
@@ -38,10 +39,13 @@ class Counts:
 
 @dataclasses.dataclass(frozen=True)
 class Examples:
-    """N kept examples: letters uint8 (N, L), expression float32 (N,)."""
+    """N kept examples: letters uint8 (N, L), expression float32 (N,), weight float32 (N,) or None,
+    and the split that the text gives each, N words, or None."""
 
     letters: np.ndarray
     expression: np.ndarray
+    weight: np.ndarray | None = None
+    split: list[str] | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -81,7 +85,7 @@ class Source(io.RawIOBase):
         self.digest.update(data)
         return len(data)
 
-    def chunks(self) -> Iterator[tuple[list[bytes], int]]:
+    def chunks(self) -> Iterator[tuple[bytes, int]]:
         """Yields whole lines, about `_CHUNK` bytes at a time, and the number of the first."""
         stream = gzip.GzipFile(fileobj=self) if self._gzip else self
         rest = b""
@@ -89,60 +93,82 @@ class Source(io.RawIOBase):
             while data := stream.read(_CHUNK):
                 if not self.lines and not rest:
                     data = data.removeprefix(b"\xef\xbb\xbf")  # a byte order mark
-                whole, newline, rest_of_data = data.rpartition(b"\n")
-                lines = (rest + whole).split(b"\n") if newline else []
-                rest = rest_of_data if newline else rest + data
-                if len(rest) > _CHUNK:
+                whole, newline, tail = data.rpartition(b"\n")
+                block, rest = (rest + whole + newline, tail) if newline else (b"", rest + data)
+                if block:
+                    yield block, self.lines + 1
+                    self.lines += block.count(b"\n")
+                if len(rest) > _LONGEST_LINE:
                     raise errors.UserError(
-                        f"{self.name}:{self.lines + len(lines) + 1}: a line of more than {_CHUNK} "
+                        f"{self.name}:{self.lines + 1}: a line of more than {_LONGEST_LINE:,} "
                         "bytes. This is no text of SEQUENCE<TAB>EXPRESSION lines."
                     )
-                yield lines, self.lines + 1
-                self.lines += len(lines)
         except (gzip.BadGzipFile, EOFError, zlib.error) as error:
             raise errors.UserError(f"{self.name}: is no whole .gz file ({error}).") from error
         finally:
             if self._file is not sys.stdin.buffer:
                 self._file.close()
         if rest:
-            yield [rest], self.lines + 1
+            yield rest, self.lines + 1
             self.lines += 1
 
 
 def parse(
-    lines: list[bytes], rule: rules.Rule, where: str, first: int
+    block: bytes,
+    rule: rules.Rule,
+    where: str,
+    first: int,
+    columns: tuple[str, ...] = rules.PLAIN,
 ) -> tuple[Examples, Counts, list[str]]:
-    """Returns what lines hold: the kept examples, the counts, and a reason for each malformed line.
+    """Returns what whole lines hold: the kept examples, the counts, and a reason for each malformed
+    line.
+
+    Lines in plain form are read as arrays. What looks odd is read by itself, by `rules.malformed`,
+    which has the last word: odd lines cost time and not correctness.
 
     Args:
-        lines: `SEQUENCE EXPRESSION` with any white space between, either case; blank ones ignored.
+        block: `SEQUENCE EXPRESSION` lines with any white space between, either case; more columns
+            if `columns` says so; blank lines are ignored.
         rule: which sequences to keep, and at what length.
         where, first: the file's name and the number of the first line, for the reasons.
     """
-    kept: list[bytes] = []
-    values: list[float] = []
-    rejects: list[str] = []
-    counts = Counts()
-    for number, line in enumerate(lines, first):
-        fields = line.split()
-        if not fields:
-            continue
-        counts.lines += 1
-        if reason := rules.malformed(fields):
+    rows = lines.rows(block, len(columns))
+    starts, ends = rows.starts.T, rows.ends.T
+    plain, n = lines.letters(rows.data, starts[0], ends[0])
+    plain &= rows.columns == len(columns)
+    values = {}
+    for place, name in enumerate(columns):
+        if name in rules.LEAST:
+            values[name], understood = lines.numbers(rows.data, starts[place], ends[place])
+            plain &= understood & (values[name] >= rules.LEAST[name])
+    good, rejects = np.ones(len(plain), bool), []
+    odd = np.flatnonzero(~plain).tolist()
+    text = block.split(b"\n") if odd else []
+    for row in odd:
+        number = first + int(rows.number[row])
+        fields = text[rows.number[row]].split()
+        if reason := rules.malformed(fields, columns):
             if number == 1 and rules.is_header(fields):
                 reason = "a header line, where none is expected; remove it (tail -n +2)"
             rejects.append(f"{where}:{number}: {reason}")
-            continue
-        sequence = fields[0].upper()
-        if rule.too_many_n(sequence):
-            counts.dropped_n += 1
-        elif rule.wrong_length(sequence):
-            counts.dropped_length += 1
+            good[row] = False
         else:
-            kept.append(rule.fit_length(sequence))
-            values.append(float(fields[1]))
-    counts.malformed, counts.kept = len(rejects), len(kept)
-    return Examples(_matrix(kept, rule), np.array(values, np.float32)), counts, rejects
+            for name, field in zip(columns, fields, strict=True):
+                if name in values:
+                    values[name][row] = float(field)
+    rich = good & rule.too_many_n(n)
+    off = good & ~rich & rule.wrong_length(ends[0] - starts[0])
+    kept = np.flatnonzero(good & ~rich & ~off)
+    counts = Counts(len(plain), len(rejects), int(rich.sum()), int(off.sum()), len(kept))
+    place = columns.index("split") if "split" in columns else None
+    examples = Examples(
+        lines.fitted(rows.data, starts[0, kept], ends[0, kept], rule.length),
+        values["expression"][kept].astype(np.float32),
+        values["weight"][kept].astype(np.float32) if "weight" in values else None,
+        place
+        and [block[starts[place, i] : ends[place, i]].decode("utf-8", "replace") for i in kept],
+    )
+    return examples, counts, rejects
 
 
 def read_rows(source: Source, rule: rules.Rule) -> Iterator[Rows]:
@@ -152,9 +178,11 @@ def read_rows(source: Source, rule: rules.Rule) -> Iterator[Rows]:
     does not admit gets a reason.
     """
     columns = 0
-    for lines, _ in source.chunks():
-        rows = [fields for line in lines if (fields := line.split())]
-        if rows and not columns:
+    for block, _ in source.chunks():
+        rows = [fields for line in block.split(b"\n") if (fields := line.split())]
+        if not rows:
+            continue
+        if not columns:
             if rows[0][0].startswith(b">"):
                 raise errors.UserError(
                     f"{source.name}: looks like FASTA, which is not read. Put one sequence a line."
@@ -167,14 +195,10 @@ def read_rows(source: Source, rule: rules.Rule) -> Iterator[Rows]:
         ]
         yield Rows(
             [fields[0].decode("utf-8", "replace") for fields in rows],
-            _matrix(fitted, rule),
+            np.frombuffer(b"".join(fitted), np.uint8).reshape(len(fitted), rule.length),
             [_second(fields) for fields in rows] if columns == 2 else None,
             reasons,
         )
-
-
-def _matrix(rows: list[bytes], rule: rules.Rule) -> np.ndarray:
-    return np.frombuffer(b"".join(rows), np.uint8).reshape(len(rows), rule.length)
 
 
 def _second(fields: list[bytes]) -> str:

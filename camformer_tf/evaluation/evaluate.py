@@ -91,8 +91,8 @@ def save(scores: Scores, path: Path) -> None:
 def _truth(path: Path, table: predictions.Table) -> np.ndarray:
     """Returns the expression of a text whose sequences are the table's, row for row."""
     sequences, values = [], []
-    for lines, first in text.Source(path).chunks():
-        for number, line in enumerate(lines, first):
+    for block, first in text.Source(path).chunks():
+        for number, line in enumerate(block.split(b"\n"), first):
             if fields := line.split():
                 if reason := rules.malformed(fields):
                     raise errors.UserError(f"{path}:{number}: {reason}.")

@@ -11,9 +11,9 @@ FULL = b"ACGTACGTAC" * 11  # 110 letters
 
 def outcome(sequence: bytes, rule: rules.Rule) -> str:
     """The filters in their order, as a line goes through them."""
-    if rule.too_many_n(sequence):
+    if rule.too_many_n(sequence.count(b"N")):
         return "dropped_n"
-    return "dropped_length" if rule.wrong_length(sequence) else "kept"
+    return "dropped_length" if rule.wrong_length(len(sequence)) else "kept"
 
 
 # --- filters and padding: script:482-536, FredrikSvenssonUK/DREAM2022_Camformers@6fd5d69 ---
@@ -26,19 +26,19 @@ def test_the_default_rule_is_that_of_a_recipe():
 
 @pytest.mark.parametrize("number, dropped", [(0, False), (3, False), (4, True), (110, True)])
 def test_more_than_three_n_are_too_many(number, dropped):
-    assert RULE.too_many_n(b"N" * number + FULL[number:]) is dropped
+    assert RULE.too_many_n(number) is dropped
 
 
 @pytest.mark.parametrize(
     "length, dropped", [(0, True), (106, True), (107, False), (113, False), (114, True)]
 )
 def test_lengths_further_than_three_from_110_are_wrong(length, dropped):
-    assert RULE.wrong_length((FULL * 2)[:length]) is dropped
+    assert RULE.wrong_length(length) is dropped
 
 
 def test_no_length_is_wrong_if_all_are_kept():
     rule = rules.Rule(keep_all=True)
-    assert not any(rule.wrong_length(b"A" * length) for length in (1, 50, 106, 114, 500))
+    assert not any(rule.wrong_length(length) for length in (1, 50, 106, 114, 500))
 
 
 def test_too_many_n_are_dropped_even_if_all_lengths_are_kept():

@@ -61,14 +61,14 @@ def test_every_form_of_a_text_gives_the_same_examples(tmp_path, form):
 
 
 def test_examples_are_bytes_and_float32():
-    examples, _, _ = text.parse(LINES.split(b"\n"), SHORT, "x", 1)
+    examples, _, _ = text.parse(LINES, SHORT, "x", 1)
     assert (examples.letters.dtype, examples.letters.shape) == (np.uint8, (3, 8))
     assert (examples.expression.dtype, examples.expression.shape) == (np.float32, (3,))
 
 
 @pytest.mark.parametrize("value", ["11.4625", "0.1", "1e-40", "3.4028234e38", "-7.00000011"])
 def test_expression_is_the_nearest_float32(value):
-    examples, _, _ = text.parse([f"ACGTACGT {value}".encode()], SHORT, "x", 1)
+    examples, _, _ = text.parse(f"ACGTACGT {value}".encode(), SHORT, "x", 1)
     assert examples.expression[0] == np.float32(value)
 
 
@@ -193,6 +193,7 @@ def test_a_flipped_bit_in_a_gz_file_never_passes(tmp_path, place):
 @pytest.mark.parametrize("before, line", [(b"", 1), (b"ACGTACGT 1\n" * 3, 4)])
 def test_a_line_without_an_end_is_refused_with_its_number(tmp_path, monkeypatch, before, line):
     monkeypatch.setattr(text, "_CHUNK", 100)
+    monkeypatch.setattr(text, "_LONGEST_LINE", 100)
     with pytest.raises(errors.UserError, match=f"library.txt:{line}: a line of more than 100"):
         read(written(tmp_path, before + b"A" * 1000))
 
@@ -224,10 +225,12 @@ def test_chunks_hold_all_lines_numbered(tmp_path_factory, data, chunk):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(text, "_CHUNK", chunk)
         chunks = list(text.Source(path).chunks())
-    numbered = [(first + i, line) for lines, first in chunks for i, line in enumerate(lines)]
-    lines = data.split(b"\n")
-    expected = lines if lines[-1] else lines[:-1]
-    assert numbered == list(enumerate(expected, 1))
+    assert b"".join(block for block, _ in chunks) == data
+    assert all(block.endswith(b"\n") for block, _ in chunks[:-1])
+    firsts = [1 + data[: data.index(block)].count(b"\n") for block, _ in chunks[:1]]
+    for block, _ in chunks[:-1]:
+        firsts.append(firsts[-1] + block.count(b"\n"))
+    assert [first for _, first in chunks] == firsts[: len(chunks)]
 
 
 # --- properties ---
@@ -255,8 +258,8 @@ def test_examples_agree_with_a_plain_reading(rows):
             return None
         return (letters + "N" * 8)[:8]
 
-    lines = [f"{letters}\t{value!r}".encode() for letters, value in rows]
-    examples, _, _ = text.parse(lines, SHORT, "x", 1)
+    block = "\n".join(f"{letters}\t{value!r}" for letters, value in rows).encode()
+    examples, _, _ = text.parse(block, SHORT, "x", 1)
     finite = [(plain(letters), value) for letters, value in rows if np.isfinite(value)]
     expected = [row for row in finite if row[0]]
     got = zip(sequence.text(examples.letters), examples.expression.tolist(), strict=True)
