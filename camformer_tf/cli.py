@@ -110,7 +110,8 @@ def simulate(out: Path, sequences: int, seed: int, dirty: bool) -> None:
     default=recipe.RecordsConfig.split_by,
     show_default=True,
     type=click.Choice(recipe.choices(recipe.RecordsConfig, "split_by")),
-    help="random: exact counts; hash: of the sequence, stable when the library grows.",
+    help="random: exact counts; stratified: and even over tenths of the expression; "
+    "hash: of the sequence, stable when the library grows.",
 )
 @click.option("--seed", default=recipe.RecordsConfig.seed, show_default=True)
 @click.option(
@@ -141,6 +142,18 @@ def simulate(out: Path, sequences: int, seed: int, dirty: bool) -> None:
     show_default=True,
     type=click.Choice(recipe.choices(recipe.RecordsConfig, "on_malformed")),
 )
+@click.option(
+    "--compression",
+    default=recipe.RecordsConfig.compression,
+    show_default=True,
+    type=click.Choice(recipe.choices(recipe.RecordsConfig, "compression")),
+)
+@click.option(
+    "--workers",
+    "worker_count",
+    type=click.IntRange(1),
+    help="Processes; as many as cores by default. The bytes are the same.",
+)
 @click.option("--overwrite", is_flag=True, help="Replace a record set that is there already.")
 @_quiet
 def build_records(
@@ -155,17 +168,20 @@ def build_records(
     max_n: int,
     keep_all: bool,
     on_malformed: str,
+    compression: str,
+    worker_count: int | None,
     overwrite: bool,
 ) -> None:
     """Write TEXT (SEQUENCE<TAB>EXPRESSION lines; .gz; - for standard input) as TFRecords."""
-    _start_tensorflow()
     from camformer_tf.data import records
 
     made = records.write(
         text_files,
         out_dir,
         rule=rules.Rule(length, length_margin, max_n, keep_all),
-        config=recipe.RecordsConfig(split, split_by, seed, shards, on_malformed),
+        config=recipe.RecordsConfig(
+            split, split_by, seed, shards, on_malformed, compression, worker_count
+        ),
         overwrite=overwrite,
         report=_report(),
     )
@@ -187,7 +203,6 @@ def inspect_records(records_dir: Path, as_json: bool, head: int) -> None:
     else:
         click.echo(f"{records_dir}: {described.summary()}")
     if head:
-        _start_tensorflow()
         from camformer_tf.data import records
 
         for split in described.splits:

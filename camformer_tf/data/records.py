@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import dataclasses
+import gzip
 import hashlib
-from collections.abc import Sequence
-from contextlib import ExitStack
+import os
+from collections.abc import Iterable, Sequence
 from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
-import tensorflow as tf
 
 import camformer_tf
 from camformer_tf import errors, progress, recipe, rundir
-from camformer_tf.data import layout, manifest, rules, sequence, splits, text
+from camformer_tf.data import layout, manifest, rules, sequence, shards, splits, text, workers
 
-_BLOCK = 1 << 16  # examples written or read at a time
+_BLOCK = 1 << 14  # examples that a writer fills in at a time
 _SHOWN_REJECTS = 5
 _DEFAULTS = recipe.RecordsConfig()
 
@@ -32,6 +32,18 @@ class _Build:
     sources: list[dict] = dataclasses.field(default_factory=list)
 
 
+@dataclasses.dataclass(frozen=True)
+class _Shards:
+    """A task of a writer: which examples of the spool go to which files of one split."""
+
+    spool: Path
+    labels: Path
+    label: int
+    length: int
+    shards: int
+    files: dict[int, Path]  # index among the shards → file
+
+
 def write(
     text_files: Sequence[Path],
     out_dir: Path,
@@ -44,7 +56,8 @@ def write(
     """Writes text files as a record set and returns its manifest.
 
     The set is written beside `out_dir` and takes that name once it is whole. The same text, options
-    and seed give the same bytes.
+    and seed give the same bytes, whatever the number of workers. Memory is bounded but for 13 bytes
+    a kept line.
 
     Args:
         text_files: files of SEQUENCE<TAB>EXPRESSION lines; .gz is unpacked, "-" is standard input.
@@ -58,17 +71,18 @@ def write(
     """
     fractions = splits.parse_fractions(config.split)
     with rundir.new_folder(out_dir, overwrite=overwrite, marker=manifest.FILE) as folder:
-        spool = folder / "spool"
-        build = _spool(text_files, spool, rule, config.seed, report)
-        _check(build, text_files, config.on_malformed)
-        if config.split_by == "hash":
-            labels = splits.by_hash(np.concatenate(build.hashes), fractions)
-        else:
-            labels = splits.random(build.counts.kept, fractions, config.seed)
-        shards = _names(labels, list(fractions), config.shards)
-        _write_shards(spool, folder, rule.length, labels, shards, report)
+        spool, labels_file = folder / "spool", folder / "labels.npy"
+        with workers.pool(_workers(config, text_files)) as run:
+            build = _spool(text_files, spool, rule, config.seed, run, report)
+            _check(build, text_files, config.on_malformed)
+            labels = _labels(build, config, fractions)
+            np.save(labels_file, labels)
+            names = _names(labels, list(fractions), config)
+            tasks = _tasks(spool, labels_file, rule.length, folder, names)
+            described = _written(run(_write_shards, tasks), labels, names, report)
         spool.unlink()
-        made = _manifest(build, rule, config, fractions, _described(folder, labels, shards))
+        labels_file.unlink()
+        made = _manifest(build, rule, config, fractions, described)
         manifest.save(made, folder)
     return made
 
@@ -87,21 +101,25 @@ def read(folder: Path, split: str, first: int | None = None) -> text.Examples:
         raise errors.UserError(
             f"{folder}: has no split {split!r}. Its splits: {', '.join(described.splits)}."
         )
-    shards, size = described.splits[split]["shards"], described.examples(split)
+    files, size = described.splits[split]["shards"], described.examples(split)
     count = size if first is None else min(first, size)
     shape = layout.of(described.sequence_length)
     letters = np.empty((count, described.sequence_length), np.uint8)
     expression = np.empty(count, np.float32)
     # Example i of a split lies in shard i modulo their count.
-    for index, shard in enumerate(shards):
-        own = expression[index :: len(shards)]
-        part = _read_shard(folder / shard["file"], shape, -1 if count == size else len(own))
+    for index, shard in enumerate(files):
+        own = expression[index :: len(files)]
+        path = folder / shard["file"]
+        data = shards.read_bytes(path)
+        if count < size:
+            data = data[: len(own) * shards.record_bytes(shape)]
+        part = shards.parse(data, shape, str(path))
         if len(part.expression) != len(own):
             raise errors.UserError(
-                f"{folder / shard['file']}: holds {len(part.expression)} examples, the manifest "
-                f"says {shard['examples']}. Build the records again."
+                f"{path}: holds {len(part.expression)} examples, the manifest says "
+                f"{shard['examples']}. {shards.REBUILD}"
             )
-        letters[index :: len(shards)] = part.letters
+        letters[index :: len(files)] = part.letters
         own[:] = part.expression
     return text.Examples(letters, expression)
 
@@ -112,18 +130,31 @@ def head(folder: Path, split: str, count: int) -> list[tuple[str, float]]:
     return list(zip(sequence.text(first.letters), first.expression.tolist(), strict=True))
 
 
+def _workers(config: recipe.RecordsConfig, text_files: Sequence[Path]) -> int:
+    """Returns how many processes to use: a small text is done before others have started."""
+    sizes = [path.stat().st_size for path in text_files if path.is_file()]
+    small = len(sizes) == len(text_files) and sum(sizes) < 1 << 25
+    return 1 if small else config.workers or len(os.sched_getaffinity(0))
+
+
 def _spool(
-    text_files: Sequence[Path], spool: Path, rule: rules.Rule, seed: int, report: progress.Report
+    text_files: Sequence[Path],
+    spool: Path,
+    rule: rules.Rule,
+    seed: int,
+    run: workers.Run,
+    report: progress.Report,
 ) -> _Build:
     build = _Build()
+    sources = [text.Source(path) for path in text_files]
     with spool.open("wb") as out:
-        for source in [text.Source(path) for path in text_files]:
-            for lines, first in source.chunks():
-                examples, counts, rejects = text.parse(lines, rule, source.name, first)
+        for source in sources:
+            tasks = ((block, rule, source.name, first, seed) for block, first in source.chunks())
+            for examples, counts, rejects, hashes in run(_parse, tasks):
                 build.counts.add(counts)
                 build.rejects += rejects[: _SHOWN_REJECTS - len(build.rejects)]
                 build.expression.append(examples.expression)
-                build.hashes.append(splits.hashes(examples.letters, seed))
+                build.hashes.append(hashes)
                 rows = np.empty(counts.kept, _spool_type(rule.length))
                 rows["letters"], rows["expression"] = examples.letters, examples.expression
                 rows.tofile(out)
@@ -133,6 +164,12 @@ def _spool(
                 {"name": name, "bytes": source.size, "sha256": digest, "lines": source.lines}
             )
     return build
+
+
+def _parse(task: tuple[bytes, rules.Rule, str, int, int]):
+    block, rule, where, first, seed = task
+    examples, counts, rejects = text.parse(block, rule, where, first)
+    return examples, counts, rejects[:_SHOWN_REJECTS], splits.hashes(examples.letters, seed)
 
 
 def _spool_type(length: int) -> np.dtype:
@@ -159,83 +196,93 @@ def _check(build: _Build, text_files: Sequence[Path], on_malformed: str) -> None
         )
 
 
-def _names(labels: np.ndarray, names: list[str], shards: int) -> dict[str, list[str]]:
+def _labels(
+    build: _Build, config: recipe.RecordsConfig, fractions: dict[str, Fraction]
+) -> np.ndarray:
+    """Returns the index of each kept example's split: uint8 (kept,)."""
+    if config.split_by == "hash":
+        return splits.by_hash(np.concatenate(build.hashes), fractions)
+    if config.split_by == "stratified":
+        return splits.stratified(np.concatenate(build.expression), fractions, config.seed)
+    return splits.random(build.counts.kept, fractions, config.seed)
+
+
+def _names(
+    labels: np.ndarray, names: list[str], config: recipe.RecordsConfig
+) -> dict[str, list[str]]:
     """Returns the file names of each split's shards: as many as asked, at most one an example."""
     sizes = np.bincount(labels, minlength=len(names)).tolist()
     if empty := [name for name, size in zip(names, sizes, strict=True) if not size]:
         raise errors.UserError(
             f"{len(labels)} sequences are too few: no sequence falls into {', '.join(empty)}."
         )
+    end = ".tfrecord.gz" if config.compression == "gzip" else ".tfrecord"
     return {
-        name: [f"{name}-{i:05d}-of-{count:05d}.tfrecord" for i in range(count)]
-        for name, count in zip(names, [min(shards, size) for size in sizes], strict=True)
+        name: [f"{name}-{i:05d}-of-{count:05d}{end}" for i in range(count)]
+        for name, count in zip(names, [min(config.shards, size) for size in sizes], strict=True)
     }
 
 
-def _write_shards(
-    spool: Path,
-    folder: Path,
-    length: int,
-    labels: np.ndarray,
-    shards: dict[str, list[str]],
-    report: progress.Report,
-) -> None:
-    """Writes example i of a split to shard i modulo their count."""
-    shape = layout.of(length)
-    with ExitStack() as stack, spool.open("rb") as source:
-        writers = {
-            name: [stack.enter_context(tf.io.TFRecordWriter(str(folder / f))) for f in files]
-            for name, files in shards.items()
-        }
-        written = dict.fromkeys(shards, 0)
+def _tasks(
+    spool: Path, labels: Path, length: int, folder: Path, names: dict[str, list[str]]
+) -> Iterable[_Shards]:
+    """Yields writers' tasks, up to eight shards each: a writer reads the whole spool for them."""
+    for label, files in enumerate(names.values()):
+        for start in range(0, len(files), 8):
+            own = {i: folder / files[i] for i in range(start, min(start + 8, len(files)))}
+            yield _Shards(spool, labels, label, length, len(files), own)
+
+
+def _write_shards(task: _Shards) -> list[tuple[str, int, str]]:
+    """Writes example i of a split to shard i modulo their count, for the task's shards; returns
+    each file's name, size in bytes and SHA-256."""
+    shape, labels, done = layout.of(task.length), np.load(task.labels, mmap_mode="r"), 0
+    plain = {index: path.open("wb") for index, path in task.files.items()}
+    packed = {
+        index: gzip.GzipFile("", "wb", 6, file, mtime=0)
+        for index, file in plain.items()
+        if task.files[index].suffix == ".gz"
+    }
+    with task.spool.open("rb") as spool:
         for start in range(0, len(labels), _BLOCK):
-            block = np.fromfile(source, _spool_type(length), _BLOCK)
-            for label, name in enumerate(shards):
-                part = block[labels[start : start + len(block)] == label]
-                rows = layout.serialize(text.Examples(part["letters"], part["expression"]), shape)
-                for i, row in enumerate(rows, written[name]):
-                    writers[name][i % len(writers[name])].write(row.tobytes())
-                written[name] += len(part)
-            report("writing", start + len(block), len(labels))
+            block = np.fromfile(spool, _spool_type(task.length), _BLOCK)
+            own = np.flatnonzero(labels[start : start + len(block)] == task.label)
+            for index, file in (plain | packed).items():
+                rows = block[own[(index - done) % task.shards :: task.shards]]
+                examples = text.Examples(rows["letters"], rows["expression"])
+                file.write(shards.frames(examples, shape))
+            done += len(own)
+    for file in [*packed.values(), *plain.values()]:
+        file.close()
+    return [(path.name, path.stat().st_size, _sha256(path)) for path in task.files.values()]
 
 
-def _described(folder: Path, labels: np.ndarray, shards: dict[str, list[str]]) -> dict[str, dict]:
-    """Returns the manifest's entry for each split."""
-    described = {}
-    for (name, files), size in zip(shards.items(), np.bincount(labels).tolist(), strict=True):
-        described[name] = {"examples": size, "shards": []}
-        for i, file in enumerate(files):
-            with (folder / file).open("rb") as data:
-                digest = hashlib.file_digest(data, "sha256").hexdigest()
-            described[name]["shards"].append(
-                {
-                    "file": file,
-                    "examples": len(range(i, size, len(files))),
-                    "bytes": (folder / file).stat().st_size,
-                    "sha256": digest,
-                }
-            )
-    return described
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _read_shard(path: Path, shape: layout.Layout, count: int) -> text.Examples:
-    """Returns the first `count` examples of a shard, all of them for -1."""
-    length = shape.letters.stop - shape.letters.start
-    parts = [text.Examples(np.empty((0, length), np.uint8), np.empty(0, np.float32))]
-    try:
-        data = tf.data.TFRecordDataset(str(path)).take(count).batch(_BLOCK)
-        for batch in data.as_numpy_iterator():
-            parts.append(layout.parse(batch, shape, str(path)))
-    except tf.errors.NotFoundError as error:
-        raise errors.UserError(f"{path}: no such file. Build the records again.") from error
-    except tf.errors.DataLossError as error:
-        raise errors.UserError(
-            f"{path}: is cut short or damaged. Build the records again."
-        ) from error
-    return text.Examples(
-        np.concatenate([part.letters for part in parts]),
-        np.concatenate([part.expression for part in parts]),
-    )
+def _written(
+    results: Iterable[list[tuple[str, int, str]]],
+    labels: np.ndarray,
+    names: dict[str, list[str]],
+    report: progress.Report,
+) -> dict[str, dict]:
+    """Returns the manifest's entry for each split, when all its shards are written."""
+    sizes = dict(zip(names, np.bincount(labels).tolist(), strict=True))
+    made, written = {}, 0
+    for result in results:
+        for name, size, digest in result:
+            split = name[: name.rindex("-of-")].rpartition("-")[0]
+            index, count = names[split].index(name), len(names[split])
+            examples = len(range(index, sizes[split], count))
+            made[name] = {"file": name, "examples": examples, "bytes": size, "sha256": digest}
+            written += examples
+        report("writing", written, len(labels))
+    return {
+        name: {"examples": sizes[name], "shards": [made[file] for file in files]}
+        for name, files in names.items()
+    }
 
 
 def _manifest(

@@ -40,14 +40,44 @@ def random(kept: int, fractions: dict[str, Fraction], seed: int) -> np.ndarray:
     Every split but the first gets ceil(fraction * kept), the first what is left: scikit-learn's
     rule, by which 6,605,587 sequences give 5,945,028 for training and 660,559 for validation.
     """
+    labels = np.repeat(np.arange(len(fractions), dtype=np.uint8), _sizes(kept, fractions))
+    np.random.default_rng(recipe.sub_seed(seed, "split")).shuffle(labels)
+    return labels
+
+
+def stratified(expression: np.ndarray, fractions: dict[str, Fraction], seed: int) -> np.ndarray:
+    """Returns the index of each example's split: uint8 (N,), counts as in `random`, each split with
+    its share of every tenth of the expression.
+
+    Tenths are split at the quantiles of `pd.qcut(expression, 10, duplicates="drop")`; equal values
+    lie in one tenth. Source: make_stratified_splits, base/utils.py:426-451,
+    Bornelov-lab/Camformer@feaa529.
+    """
+    total = len(expression)
+    _sizes(total, fractions)
+    edges = np.unique(np.quantile(expression.astype(np.float64), np.linspace(0, 1, 11)))
+    tenth = np.searchsorted(edges[1:-1], expression, side="left")
+    draw = np.random.default_rng(recipe.sub_seed(seed, "split")).random(total)
+    # In random order within a tenth, tenth after tenth, every split takes its share at even steps:
+    # so each tenth's count is that share but for one, and the total is exact.
+    order = np.lexsort((draw, tenth))
+    labels = np.zeros(total, np.uint8)
+    free = order
+    for label, size in enumerate(_sizes(total, fractions)[1:], 1):
+        taken = (np.arange(size) * len(free) + len(free) // 2) // size
+        labels[free[taken]] = label
+        free = np.delete(free, taken)
+    return labels
+
+
+def _sizes(kept: int, fractions: dict[str, Fraction]) -> list[int]:
+    """Returns the exact size of each split: all but the first take ceil(fraction * kept)."""
     sizes = [math.ceil(fraction * kept) for fraction in list(fractions.values())[1:]]
     if sum(sizes) >= kept:
         raise errors.UserError(
             f"{kept} sequences are too few to fill the splits {', '.join(fractions)}."
         )
-    labels = np.repeat(np.arange(len(fractions), dtype=np.uint8), [kept - sum(sizes), *sizes])
-    np.random.default_rng(recipe.sub_seed(seed, "split")).shuffle(labels)
-    return labels
+    return [kept - sum(sizes), *sizes]
 
 
 def by_hash(hashes: np.ndarray, fractions: dict[str, Fraction]) -> np.ndarray:

@@ -268,6 +268,41 @@ def test_the_same_text_and_seed_give_the_same_bytes(tmp_path, split_by):
     assert trees[0] == trees[1]
 
 
+def test_any_number_of_workers_gives_the_same_bytes(made, tmp_path, monkeypatch):
+    folder, _ = made
+    monkeypatch.setattr(text, "_CHUNK", 5000)
+    monkeypatch.setattr(records, "_workers", lambda *_: 3)
+    records.write(
+        [folder.parent / "a.txt", folder.parent / "b.txt.gz"],
+        tmp_path / "again",
+        rule=rules.Rule(),
+        config=config(split="train=0.8,val=0.1,test=0.1", shards=3, on_malformed="skip"),
+    )
+    assert tree(tmp_path / "again") == tree(folder)
+
+
+def test_a_mistake_found_by_a_worker_is_told_and_leaves_nothing(tmp_path, monkeypatch):
+    monkeypatch.setattr(records, "_workers", lambda *_: 2)
+    (tmp_path / "library.txt").write_text(GOOD + "ACGT\tnan\n")
+    with pytest.raises(errors.UserError, match="library.txt:9: expression 'nan' is not a finite"):
+        records.write([tmp_path / "library.txt"], tmp_path / "records", rule=SHORT)
+    assert [path.name for path in tmp_path.iterdir()] == ["library.txt"]
+
+
+def test_packed_shards_hold_the_same_examples(tmp_path):
+    plain = records.read(write(tmp_path), "train")
+    folder = tmp_path / "packed"
+    packing = config(compression="gzip")
+    records.write([tmp_path / "library.txt"], folder, rule=SHORT, config=packing)
+    assert all(path.suffix == ".gz" for path in folder.glob("train-*"))
+    packed = records.read(folder, "train")
+    np.testing.assert_array_equal(packed.letters, plain.letters)
+    np.testing.assert_array_equal(packed.expression, plain.expression)
+    (file, *_) = sorted(folder.glob("train-*"))
+    read = list(tf.data.TFRecordDataset(str(file), "GZIP").as_numpy_iterator())
+    assert len(read) == manifest.load(folder).splits["train"]["shards"][0]["examples"]
+
+
 def test_another_seed_gives_another_split(tmp_path):
     found = []
     for seed in (1, 2):
@@ -397,7 +432,7 @@ def test_progress_ends_with_every_line_read_and_every_example_written(tmp_path):
         config=config(),
         report=lambda *report: reports.append(report),
     )
-    assert reports == [("reading", 8, 0), ("writing", 8, 8)]
+    assert reports == [("reading", 8, 0), ("writing", 4, 8), ("writing", 8, 8)]
 
 
 # --- sets that are broken ---
@@ -442,7 +477,9 @@ def test_a_shard_of_another_layout_is_named(tmp_path):
     with tf.io.TFRecordWriter(str(folder / "all-00000-of-00001.tfrecord")) as writer:
         for _ in range(8):
             writer.write(b"AACCGGTT")
-    with pytest.raises(errors.UserError, match="all-00000-of-00001.tfrecord: holds records of"):
+    with pytest.raises(
+        errors.UserError, match="all-00000-of-00001.tfrecord: record 0 is damaged, or of"
+    ):
         records.read(folder, "all")
 
 

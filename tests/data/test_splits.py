@@ -1,6 +1,7 @@
 from fractions import Fraction
 
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -215,3 +216,39 @@ def test_the_ends_of_the_hashes_fall_into_the_first_and_the_last_split(value, la
 def test_labels_of_both_kinds_are_bytes():
     assert splits.random(10, NINE_ONE, 1).dtype == np.uint8
     assert splits.by_hash(np.zeros(3, np.uint64), NINE_ONE).dtype == np.uint8
+
+
+def test_a_stratified_split_has_the_counts_of_a_random_one():
+    expression = np.random.default_rng(0).normal(size=1003).astype(np.float32)
+    fractions = splits.parse_fractions("train=0.72,val=0.08,test=0.2")
+    labels = splits.stratified(expression, fractions, 42)
+    assert np.bincount(labels).tolist() == np.bincount(splits.random(1003, fractions, 42)).tolist()
+
+
+@pytest.mark.parametrize("kind", ["smooth", "integers", "two values"])
+def test_a_stratified_split_takes_its_share_of_every_tenth(kind):
+    draw = np.random.default_rng(1)
+    expression = {
+        "smooth": draw.normal(11, 2, 20_000),
+        "integers": draw.integers(0, 18, 20_000),
+        "two values": draw.integers(0, 2, 20_000),
+    }[kind].astype(np.float32)
+    fractions = splits.parse_fractions("train=0.9,val=0.05,test=0.05")
+    labels = splits.stratified(expression, fractions, 42)
+    tenths = pd.qcut(expression, 10, labels=False, duplicates="drop")  # the original's rule
+    for tenth in np.unique(tenths):
+        counts = np.bincount(labels[tenths == tenth], minlength=3)
+        share = counts.sum() * np.array([0.9, 0.05, 0.05])
+        # Each split's places are evenly spaced: an end of a tenth may take or lose one, twice for
+        # the first split, which has what the others leave.
+        assert (np.abs(counts - share) <= [3, 2, 2]).all()
+
+
+def test_a_stratified_split_is_random_within_a_tenth_and_depends_on_the_seed():
+    expression = np.arange(10_000, dtype=np.float32)
+    fractions = splits.parse_fractions("train=0.5,val=0.5")
+    one, again, other = (splits.stratified(expression, fractions, seed) for seed in (1, 1, 2))
+    np.testing.assert_array_equal(one, again)
+    assert 0.45 < (one == other).mean() < 0.55
+    runs = np.abs(np.diff(one.astype(int))).sum()  # of a fair coin: 5,000, sd 50
+    assert 4_700 < runs < 5_300
