@@ -210,6 +210,31 @@ def inspect_records(records_dir: Path, as_json: bool, head: int) -> None:
                 click.echo(f"{split}\t{sequence}\t{expression}")
 
 
+@main.command("verify-records")
+@click.argument("records_dir", metavar="DIR", type=PATH)
+@_quiet
+def verify_records(records_dir: Path) -> None:
+    """Read every byte of a record set and name what is broken."""
+    from camformer_tf.data import verify
+
+    problems = verify.verify(records_dir, _report())
+    if problems:
+        raise click.ClickException("\n".join([f"{len(problems)} problems:", *problems]))
+    click.echo(f"{records_dir}: every shard and record is as it was written")
+
+
+@main.command("export-records")
+@click.argument("records_dir", metavar="DIR", type=PATH)
+@click.argument("out", type=PATH)
+@click.option("--split", help="One split; all of them by default.")
+@_quiet
+def export_records(records_dir: Path, out: Path, split: str | None) -> None:
+    """Write the examples of a record set to OUT as SEQUENCE<TAB>EXPRESSION lines."""
+    from camformer_tf.data import records
+
+    click.echo(f"{out}: {records.export(records_dir, out, split, _report()):,} lines")
+
+
 @main.command()
 @click.argument("recipe_name", metavar="RECIPE")
 @click.argument("records_dir", metavar="RECORDS", type=PATH)

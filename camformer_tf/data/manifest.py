@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 from pathlib import Path
 from typing import Any
@@ -57,8 +58,10 @@ class Manifest:
 
 
 def save(manifest: Manifest, folder: Path) -> None:
-    """Writes manifest.json into the folder."""
-    text = json.dumps(dataclasses.asdict(manifest), indent=2, allow_nan=False)
+    """Writes manifest.json into the folder, with its own checksum."""
+    values = dataclasses.asdict(manifest)
+    values["checksum"] = _checksum(values)
+    text = json.dumps(values, indent=2, allow_nan=False)
     (folder / FILE).write_text(text + "\n", encoding="utf-8")
 
 
@@ -90,7 +93,17 @@ def load(folder: Path) -> Manifest:
     names = {field.name for field in dataclasses.fields(Manifest)}
     if missing := names - set(values):
         raise errors.UserError(f"{path}: lacks {', '.join(sorted(missing))}. {_REBUILD}")
+    if values.pop("checksum", None) != _checksum(values):
+        raise errors.UserError(
+            f"{path}: does not match its checksum, so it is not as it was written. {_REBUILD}"
+        )
     return Manifest(**{name: values[name] for name in names})
+
+
+def _checksum(values: dict[str, Any]) -> str:
+    """Returns the SHA-256 of all other values, as JSON with sorted keys and no white space."""
+    text = json.dumps(values, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 _REBUILD = "Build the records again."

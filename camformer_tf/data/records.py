@@ -130,6 +130,31 @@ def head(folder: Path, split: str, count: int) -> list[tuple[str, float]]:
     return list(zip(sequence.text(first.letters), first.expression.tolist(), strict=True))
 
 
+def export(
+    folder: Path,
+    out: Path,
+    split: str | None = None,
+    report: progress.Report = progress.silent,
+) -> int:
+    """Writes a split, or all of them one after another, back as SEQUENCE<TAB>EXPRESSION lines and
+    returns their number. Expressions have the fewest digits that give the float32 back.
+
+    Raises:
+        errors.UserError: a broken set, no such split, or an `out` that exists.
+    """
+    described, done = manifest.load(folder), 0
+    with rundir.new_file(out) as temporary, temporary.open("w") as file:
+        for name in [split] if split else described.splits:
+            examples = read(folder, name)
+            for start in range(0, len(examples.expression), _BLOCK):
+                names = sequence.text(examples.letters[start : start + _BLOCK])
+                values = map(str, examples.expression[start : start + _BLOCK])
+                file.writelines(f"{s}\t{v}\n" for s, v in zip(names, values, strict=True))
+                done += len(names)
+                report("exporting", done, described.counts["kept"])
+    return done
+
+
 def _workers(config: recipe.RecordsConfig, text_files: Sequence[Path]) -> int:
     """Returns how many processes to use: a small text is done before others have started."""
     sizes = [path.stat().st_size for path in text_files if path.is_file()]

@@ -17,7 +17,7 @@ import tensorflow as tf
 
 import camformer_tf
 from camformer_tf import errors, progress, recipe, rundir
-from camformer_tf.data import dataset, manifest, predictions, records, sequence, text
+from camformer_tf.data import dataset, manifest, predictions, records, sequence, text, verify
 from camformer_tf.model import predict, rescnn
 from camformer_tf.training import callbacks, loop, optimizer, strategy
 
@@ -129,6 +129,11 @@ def _check(settings: recipe.Recipe, records_dir: Path, run_dir: Path, overwrite:
             f"{records_dir}: its sequences have {described.sequence_length} letters, the recipe's "
             f"data.length is {settings.data.length}. Build records with --length "
             f"{settings.data.length}, or pass --set data.length={described.sequence_length}."
+        )
+    if problems := verify.listing(records_dir, described):
+        raise errors.UserError(
+            f"{problems[0]} ({len(problems)} such findings). See camformer-tf verify-records "
+            f"{records_dir}, or build the records again."
         )
     for split in (TRAIN, VALIDATION):
         if split not in described.splits:

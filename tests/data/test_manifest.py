@@ -1,3 +1,4 @@
+import hashlib
 import json
 import re
 
@@ -46,7 +47,7 @@ def test_a_manifest_is_json_with_the_documented_keys_in_their_order(tmp_path):
     manifest.save(WHOLE, tmp_path)
     keys = "schema_version sequence_length features rule counts split splits expression source"
     values = json.loads((tmp_path / "manifest.json").read_text())
-    assert list(values) == [*keys.split(), "duplicates", "created_by"]
+    assert list(values) == [*keys.split(), "duplicates", "created_by", "checksum"]
 
 
 def test_a_manifest_tells_examples_and_shards_of_a_split():
@@ -69,8 +70,16 @@ def test_the_summary_tells_every_count():
 
 
 def test_keys_of_a_later_release_are_ignored(tmp_path):
-    stored(tmp_path, colour="blue")
+    values = vars(WHOLE) | {"colour": "blue"}
+    plain = json.dumps(values, sort_keys=True, separators=(",", ":"))  # as tfrecords/README.md says
+    stored(tmp_path, colour="blue", checksum=hashlib.sha256(plain.encode()).hexdigest())
     assert manifest.load(tmp_path) == WHOLE
+
+
+@pytest.mark.parametrize("change", [{"duplicates": 4}, {"colour": "blue"}, {"checksum": "absent"}])
+def test_a_manifest_edited_by_hand_is_refused(tmp_path, change):
+    stored(tmp_path, **change)
+    assert "does not match its checksum, so it is not as it was written" in refusal(tmp_path)
 
 
 def test_a_folder_without_a_manifest_is_no_finished_set(tmp_path):

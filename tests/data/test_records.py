@@ -169,7 +169,7 @@ def test_the_manifest_has_the_documented_keys(made):
     values = json.loads((made[0] / "manifest.json").read_text())
     assert set(values) == {
         *("schema_version", "sequence_length", "features", "rule", "counts", "split", "splits"),
-        *("expression", "source", "duplicates", "created_by"),
+        *("expression", "source", "duplicates", "created_by", "checksum"),
     }
     assert set(values["counts"]) == {
         *("lines", "malformed", "dropped_n", "dropped_length", "kept"),
@@ -517,3 +517,34 @@ def test_head_names_a_broken_shard(tmp_path, case):
     shard.unlink() if data is None else shard.write_bytes(data)
     with pytest.raises(errors.UserError, match=f"{shard}: .*Build the records again"):
         records.head(folder, "all", 8)
+
+
+# --- back to text ---
+
+
+def test_exported_text_builds_the_same_split_again(tmp_path):
+    folder = write(tmp_path)
+    count = records.export(folder, tmp_path / "train.txt", "train")
+    again = tmp_path / "again"
+    records.write([tmp_path / "train.txt"], again, rule=SHORT, config=config(split="train=1"))
+    assert count == 4
+    assert pairs(records.read(again, "train")) == pairs(records.read(folder, "train"))
+
+
+def test_all_splits_are_exported_one_after_another(made, tmp_path):
+    folder, _ = made
+    count = records.export(folder, tmp_path / "all.txt")
+    lines = (tmp_path / "all.txt").read_text().splitlines()
+    assert count == len(lines) == manifest.load(folder).counts["kept"]
+    expected = [
+        pair for name in ("train", "val", "test") for pair in pairs(records.read(folder, name))
+    ]
+    assert [line.split("\t")[0] for line in lines] == [letters for letters, _ in expected]
+    values = np.array([line.split("\t")[1] for line in lines], np.float32)
+    np.testing.assert_array_equal(values, np.float32([value for _, value in expected]))
+
+
+def test_an_export_replaces_nothing(tmp_path):
+    folder = write(tmp_path)
+    with pytest.raises(errors.UserError, match="library.txt: exists already"):
+        records.export(folder, tmp_path / "library.txt")
