@@ -258,6 +258,13 @@ def export_records(records_dir: Path, out: Path, split: str | None) -> None:
     type=click.IntRange(1),
     help="How many GPUs; without one, into how many devices to split the CPU.",
 )
+@click.option(
+    "--data",
+    default="auto",
+    show_default=True,
+    type=click.Choice(["auto", "memory", "stream"]),
+    help="Hold the training sequences in memory, or read them anew each epoch.",
+)
 @click.option("--overwrite", is_flag=True, help="Replace a run that is there already.")
 @_quiet
 def fit(
@@ -267,6 +274,7 @@ def fit(
     overrides: tuple[str, ...],
     kind: str,
     devices: int | None,
+    data: str,
     overwrite: bool,
 ) -> None:
     """Train RECIPE (a file, or the name of a shipped one) on RECORDS and write RUN_DIR."""
@@ -280,6 +288,7 @@ def fit(
         run_dir,
         kind=kind,
         devices=devices,
+        data=data,
         overwrite=overwrite,
         report=_report(),
     )

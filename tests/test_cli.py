@@ -10,6 +10,7 @@ import click.testing
 import pytest
 
 from camformer_tf import cli
+from camformer_tf.data import dataset
 from camformer_tf.training import strategy
 
 SEQUENCE = "TGCATTTTTTTCACATC" + "ACGT" * 20 + "GGTTACGGCTGTT"
@@ -160,9 +161,10 @@ def test_wrong_options_exit_with_two(mistakes):
     assert call("build-records", "good.txt", "out", "--split-by", "luck").exit_code == 2
 
 
-def test_strategies_on_the_command_line_are_those_of_the_library():
-    option = next(p for p in cli.main.commands["fit"].params if p.name == "kind")
-    assert tuple(option.type.choices) == strategy.KINDS
+def test_choices_on_the_command_line_are_those_of_the_library():
+    options = {option.name: option for option in cli.main.commands["fit"].params}
+    assert tuple(options["kind"].type.choices) == strategy.KINDS
+    assert tuple(options["data"].type.choices) == dataset.MODES
 
 
 def test_quiet_silences_standard_error_and_results_go_to_standard_output(library, tmp_path):

@@ -1,40 +1,177 @@
-"""A split as shuffled batches of letters, which become channels within the training step."""
+"""A split as shuffled batches of letters, which become channels within the training step.
+
+Every order is a function of (seed, epoch) alone, and of the mode: from memory an epoch is a uniform
+shuffle; streamed, it is a shuffle of blocks of neighbouring records, and of the records within
+windows of many blocks.
+"""
 
 from __future__ import annotations
 
+import dataclasses
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
 import numpy as np
+import psutil
 import tensorflow as tf
 
 from camformer_tf import errors, recipe
-from camformer_tf.data import text
+from camformer_tf.data import layout, manifest, records, shards, text
+
+MODES = ("auto", "memory", "stream")
+
+_SHARE = 0.5  # of the free memory that a split may take
+_GATHERED = 1 << 14  # sequences put together at a time
+_BLOCK = 1 << 10  # neighbouring records of a shard that stay together on the way to a window
+_WINDOW = 1 << 7  # blocks shuffled together: 131,072 sequences, 15 MB
 
 
-def steps_per_epoch(examples: text.Examples, batch_size: int, where: str) -> int:
-    """Returns the number of whole batches; the rest, below one batch, is left out each epoch.
+@dataclasses.dataclass(frozen=True)
+class Batches:
+    """A split's training batches: `epoch(index)` gives `steps` batches of letters uint8 (B, L) and
+    expression float32 (B,); `mode` is "memory" or "stream"."""
+
+    mode: str
+    examples: int
+    steps: int
+    epoch: Callable[[int], tf.data.Dataset]
+
+
+def load(
+    folder: Path,
+    split: str,
+    batch_size: int,
+    *,
+    seed: int,
+    mode: str = "auto",
+    worker: int = 0,
+    workers: int = 1,
+) -> Batches:
+    """Returns a split as training batches. The last examples of an epoch, less than a batch, are
+    left out, other ones each time.
+
+    Args:
+        mode: "memory" holds the split (114 bytes a sequence of 110), "stream" reads it anew each
+            epoch, "auto" takes memory if the split fits into half of what is free.
+        worker, workers: worker i of n reads the shards i, i + n, …; all have the same steps.
 
     Raises:
-        errors.UserError: there is not one whole batch.
+        errors.UserError: a broken set, fewer shards than workers, or not one whole batch.
     """
-    steps = len(examples.expression) // batch_size
+    described = manifest.load(folder)
+    files = described.splits[split]["shards"]
+    if len(files) < workers:
+        raise errors.UserError(
+            f"{folder}: {split} has {len(files)} shards, fewer than the {workers} workers. "
+            f"Build the records with --shards {workers} or more."
+        )
+    sizes = [sum(s["examples"] for s in files[i::workers]) for i in range(workers)]
+    steps = min(sizes) // batch_size
     if not steps:
         raise errors.UserError(
-            f"{where}: {len(examples.expression)} training examples are fewer than one batch of "
-            f"{batch_size}. Pass --set train.batch_size=N with a smaller N."
+            f"{folder}: {min(sizes)} training examples are fewer than one batch of {batch_size}. "
+            "Pass --set train.batch_size=N with a smaller N."
         )
-    return steps
+    if mode == "auto":
+        free = psutil.virtual_memory().available * _SHARE
+        mode = "memory" if sizes[worker] * (described.sequence_length + 4) <= free else "stream"
+    if mode == "memory":
+        held = records.read(folder, split, own=slice(worker, None, workers))
+        epoch = from_memory(held, batch_size, steps, seed=seed)
+    else:
+        own = files[worker::workers]
+        epoch = _from_shards(folder, own, described.sequence_length, batch_size, steps, seed)
+    return Batches(mode, sizes[worker], steps, epoch)
 
 
-def epoch(examples: text.Examples, batch_size: int, *, seed: int, index: int) -> tf.data.Dataset:
-    """Returns one training epoch: whole batches of letters (B, L) and expression float32 (B,).
+def from_memory(
+    held: text.Examples, batch_size: int, steps: int, *, seed: int
+) -> Callable[[int], tf.data.Dataset]:
+    """Returns `Batches.epoch` of examples in memory: each epoch a uniform shuffle."""
+    letters, expression = tf.constant(held.letters), tf.constant(held.expression)
+    together = max(_GATHERED // batch_size, 1) * batch_size
 
-    The order is a uniform shuffle that depends on nothing but (seed, index).
-    """
-    order = np.random.default_rng([recipe.sub_seed(seed, "order"), index])
-    order = order.permutation(len(examples.expression))
-    letters, expression = tf.constant(examples.letters), tf.constant(examples.expression)
-    return (
-        tf.data.Dataset.from_tensor_slices(order)
-        .batch(batch_size, drop_remainder=True)
-        .map(lambda rows: (tf.gather(letters, rows), tf.gather(expression, rows)))
-        .prefetch(tf.data.AUTOTUNE)
+    def epoch(index: int) -> tf.data.Dataset:
+        order = tf.constant(_draw(seed, index).permutation(len(held.expression)))
+
+        def gather(start):
+            rows = order[start : tf.minimum(start + together, steps * batch_size)]
+            return (
+                tf.reshape(tf.gather(letters, rows), [-1, batch_size, letters.shape[1]]),
+                tf.reshape(tf.gather(expression, rows), [-1, batch_size]),
+            )
+
+        starts = tf.data.Dataset.range(0, steps * batch_size, together)
+        gathered = starts.map(gather, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+        return gathered.prefetch(2).unbatch().prefetch(tf.data.AUTOTUNE)
+
+    return epoch
+
+
+def _from_shards(
+    folder: Path, files: list[dict], length: int, batch_size: int, steps: int, seed: int
+) -> Callable[[int], tf.data.Dataset]:
+    signature = (
+        tf.TensorSpec([None, batch_size, length], tf.uint8),
+        tf.TensorSpec([None, batch_size], tf.float32),
     )
+
+    def epoch(index: int) -> tf.data.Dataset:
+        def batches():
+            return _batches(_windows(folder, files, length, seed, index), batch_size)
+
+        read = tf.data.Dataset.from_generator(batches, output_signature=signature)
+        return read.prefetch(2).unbatch().take(steps).prefetch(tf.data.AUTOTUNE)
+
+    return epoch
+
+
+def _windows(
+    folder: Path, files: list[dict], length: int, seed: int, index: int
+) -> Iterator[text.Examples]:
+    """Yields the examples of the shards in shuffled windows of shuffled blocks."""
+    draw, shape = _draw(seed, index), layout.of(length)
+    packed = files[0]["file"].endswith(".gz")  # then a shard is a block: it has to be read whole
+    blocks = [
+        (folder / shard["file"], start, min(_BLOCK, shard["examples"] - start))
+        for shard in files
+        for start in ([0] if packed else range(0, shard["examples"], _BLOCK))
+    ]
+    blocks = [blocks[i] for i in draw.permutation(len(blocks))]
+    for first in range(0, len(blocks), 1 if packed else _WINDOW):
+        parts = [_block(*block, shape) for block in blocks[first:][: 1 if packed else _WINDOW]]
+        order = draw.permutation(sum(len(part.expression) for part in parts))
+        yield text.Examples(
+            np.concatenate([part.letters for part in parts])[order],
+            np.concatenate([part.expression for part in parts])[order],
+        )
+
+
+def _block(path: Path, start: int, count: int, shape: layout.Layout) -> text.Examples:
+    if path.suffix == ".gz":
+        return shards.parse(shards.read_bytes(path), shape, str(path))
+    size = shards.record_bytes(shape)
+    with path.open("rb") as file:
+        file.seek(start * size)
+        return shards.parse(file.read(count * size), shape, f"{path} from record {start}")
+
+
+def _batches(
+    windows: Iterator[text.Examples], batch_size: int
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Yields whole batches, (K, B, L) and (K, B); what a window leaves over joins the next."""
+    letters, expression = None, np.empty(0, np.float32)
+    for window in windows:
+        letters = window.letters if letters is None else np.concatenate([letters, window.letters])
+        expression = np.concatenate([expression, window.expression])
+        count = len(expression) // batch_size
+        whole = count * batch_size
+        yield (
+            letters[:whole].reshape(count, batch_size, -1),
+            expression[:whole].reshape(count, batch_size),
+        )
+        letters, expression = letters[whole:], expression[whole:]
+
+
+def _draw(seed: int, index: int) -> np.random.Generator:
+    return np.random.default_rng([recipe.sub_seed(seed, "order"), index])

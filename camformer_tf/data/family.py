@@ -2,14 +2,14 @@
 
 Two sequences are near if they differ in at most k letters (`mismatches`), or if the core of one and
 the reverse complement of the other's core do. The core is what lies between the library's fixed
-flanks, which would otherwise keep any two strands apart. N equals only N, and columns are compared
-as they stand: a copy that lost or gained a letter is not found.
+flanks, which would otherwise keep any two strands apart. N equals only N. Columns are compared as
+they stand: a copy that lost or gained a letter is not found.
 
-Method: pigeonhole. Of k + 1 pieces of the core, two near sequences agree on at least one. For each
-piece the rows that agree on it are grouped (by a sorted hash) and compared, and what is near is
-joined. A group too large for that is cut again, in the columns that it does not yet agree on. Pairs
-already joined are not compared, so a dense group costs little more than its edges.
-Worst case: rows far apart that share most of their letters, where every pair is compared.
+Method: of k + 1 pieces of the core, two near sequences agree on at least one (the pigeonhole). For
+each piece, rows that agree on it are grouped by a hash and compared, and what is near is joined. A
+large group is cut again, in the columns that its rows need not agree on. Pairs of one family are
+not compared, so a dense group costs little more than joining it. What stays quadratic: a group of
+rows that share nearly all letters, and yet are not near.
 """
 
 from __future__ import annotations
@@ -22,17 +22,17 @@ import numpy as np
 from camformer_tf import errors
 from camformer_tf.data import splits
 
-# A column of a flank: this share of the library has one letter there. Not higher: 17 % of the real
-# training rows are not 110 nt long, which shifts their suffix; 83 % have the suffix's letter (6,238
-# kept rows of data/demo_train.txt of de-Boer-Lab/random-promoter-dream-challenge-2022@f7b2e19).
+# A column of a flank has one letter in this share of the library. Not higher: 17 % of real training
+# rows are not 110 nt long, which shifts their suffix (6,238 kept rows of data/demo_train.txt of
+# de-Boer-Lab/random-promoter-dream-challenge-2022@f7b2e19).
 _CONSTANT = 0.75
 _SHORTEST_CORE = 20  # letters; where less would be left, nothing counts as a flank
 
-_CHUNK = 1 << 15  # rows packed or hashed, or groups compared, at a time: what bounds the memory
-_SMALL = 128  # rows; groups up to this size are compared together, not one by one
-_DIRECT = 512  # comparisons a row, below which cutting a group again costs more than comparing it
-_CROWDED = 0.75  # comparisons left by cutting a group again, for one before; above, compare it
-_SAMPLE = 2048  # rows from which a group's variable columns are judged
+_CHUNK = 1 << 13  # rows packed or hashed, or groups compared, at a time: what bounds the memory
+_SMALL = 128  # rows; groups up to this size are compared together, larger ones one by one
+_DIRECT = 512  # comparisons a row, up to which comparing a group costs less than cutting it again
+_CROWDED = 0.75  # of a group's comparisons are left when it is cut again: then it is compared
+_SAMPLE = 2048  # rows from which the latter is judged
 _TILE = 64, 2048  # rows times rows compared at once: 1 MB, about the processor's cache
 
 _CODES = np.full(256, 5, np.uint8)
@@ -50,40 +50,29 @@ def families(letters: np.ndarray, *, mismatches: int = 3) -> np.ndarray:
         letters: uint8 (N, L), ASCII upper case ACGTN, fitted to one length.
         mismatches: letters in which near sequences may differ.
 
-    Memory beside the letters: about 150 bytes a sequence of 110 letters, a third more with any N.
+    Memory beside the letters: about 150 bytes a sequence of 110 letters, 200 in a library with N.
     """
-    count = len(letters)
-    library = _pack(letters, mismatches, np.ones(count, bool))
-    rows = _distinct(library)
-    _link_all(library, np.concatenate([rows, rows + count]))
-    roots = _roots(library.parent, np.arange(count))
-    return (np.cumsum(roots == np.arange(count)) - 1)[roots]
+    roots = _search(letters, mismatches)
+    return (np.cumsum(roots == np.arange(len(roots))) - 1)[roots]
 
 
 def leaked(letters: np.ndarray, training: np.ndarray, *, mismatches: int = 3) -> np.ndarray:
     """Returns which sequences outside training have a near one in it: bool (N,), False in training.
 
     Args:
-        letters: uint8 (N, L), ASCII upper case ACGTN, all splits of the library together: the core
-            is that of the whole library, as for `families`.
+        letters: uint8 (N, L), ASCII upper case ACGTN: all splits of the library together, so that
+            its core is the one that `families` saw.
         training: bool (N,), which of them are in training.
         mismatches: letters in which near sequences may differ.
     """
-    library = _pack(letters, mismatches, training.copy())
-    trained = np.flatnonzero(training)
-    if not trained.size:
-        return np.zeros(len(letters), bool)
-    rows = _distinct(library)
-    _join(library.parent, trained, trained[:1].repeat(len(trained)))  # what joins them is leaked
-    _link_all(library, np.concatenate([rows, rows[~library.target[rows]] + len(letters)]))
-    roots = _roots(library.parent, np.arange(len(letters)))
-    return (roots == roots[trained[0]]) & ~training
+    roots = _search(letters, mismatches, training)
+    return np.isin(roots, roots[training]) & ~training
 
 
 def core(letters: np.ndarray) -> slice:
     """Returns the columns between the library's fixed flanks; all where there are none.
 
-    A flank is the columns, from an end on, that have one letter in more than 75 % of the sequences.
+    A flank is columns, from an end on, with one letter in more than 75 % of the sequences each.
     """
     return _core(_count(letters), len(letters))
 
@@ -129,7 +118,7 @@ def _core(counts: np.ndarray, count: int) -> slice:
     return slice(int(varying[0]), int(varying[-1]) + 1)
 
 
-def _pack(letters: np.ndarray, mismatches: int, target: np.ndarray) -> _Library:
+def _pack(letters: np.ndarray, mismatches: int, training: np.ndarray | None) -> _Library:
     if mismatches < 0:
         raise errors.UserError(f"--mismatches {mismatches}: expected 0 or more.")
     counts, count = _count(letters), len(letters)
@@ -145,6 +134,7 @@ def _pack(letters: np.ndarray, mismatches: int, target: np.ndarray) -> _Library:
         words[count:][chunk] = _words(_COMPLEMENT[codes[:, inner[::-1]]], planes)
         flanks[chunk] = _words(codes[:, outer], planes)
     parent = np.arange(count, dtype=np.int32)
+    target = np.ones(count, bool) if training is None else training.copy()
     return _Library(words, flanks, planes, len(inner), mismatches, parent, target)
 
 
@@ -188,8 +178,8 @@ def _join(parent: np.ndarray, a: np.ndarray, b: np.ndarray) -> None:
 
 
 def _distinct(library: _Library) -> np.ndarray:
-    """Joins equal sequences, and returns the first of each: int64 (U,)."""
-    rows = np.arange(len(library.parent))
+    """Joins equal sequences, and returns the first of each: int32 (U,)."""
+    rows = np.arange(len(library.parent), dtype=np.int32)
     members, sizes = _groups(library, rows, np.arange(library.width))
     first = np.repeat(members[np.cumsum(sizes) - sizes], sizes)
     same = (library.words[first] == library.words[members]).all(axis=1) & (first != members)
@@ -203,9 +193,20 @@ def _distinct(library: _Library) -> np.ndarray:
 # === The search: which rows to compare ===
 
 
-def _link_all(library: _Library, rows: np.ndarray) -> None:
+def _search(letters: np.ndarray, mismatches: int, training: np.ndarray | None = None) -> np.ndarray:
+    """Returns the root of each sequence's family: the index of its first sequence, int32 (N,).
+
+    With `training`, that is one family from the start, and joins others but joins none of them to
+    each other: pairs of which neither is in training do not count."""
+    library = _pack(letters, mismatches, training)
+    rows = _distinct(library)
+    if training is not None:
+        trained = np.flatnonzero(training)
+        _join(library.parent, trained, trained[:1].repeat(len(trained)))
+    rows = np.concatenate([rows, rows + np.int32(len(letters))])
     compared = _link(library, rows, np.arange(library.width))
     _LOG.debug("compared %d pairs of %d rows", compared, len(rows))
+    return _roots(library.parent, np.arange(len(letters)))
 
 
 def _link(library: _Library, rows: np.ndarray, free: np.ndarray) -> int:
@@ -242,8 +243,8 @@ def _outlook(library: _Library, rows: np.ndarray) -> tuple[int, int]:
 
 
 def _pieces(library: _Library, rows: np.ndarray, free: np.ndarray) -> list[np.ndarray]:
-    """Returns `free` cut into mismatches + 1 pieces, equally variable in these rows; none where
-    the groups that these give would leave as many pairs as there are."""
+    """Returns `free` cut into mismatches + 1 pieces, equally variable in these rows; no piece where
+    rows that agree on one would be nearly as many pairs as there are."""
     sample = library.words[rows[:: -(-len(rows) // _SAMPLE)]]
     bits = np.unpackbits(sample.view(np.uint8), axis=1, bitorder="little")
     bits = bits.reshape(len(sample), library.planes, -1)[:, :, free]
@@ -252,15 +253,13 @@ def _pieces(library: _Library, rows: np.ndarray, free: np.ndarray) -> list[np.nd
     variety = -np.log(alike)
     if not variety.sum() > 0:
         return []
-    middle = (np.cumsum(variety) - variety / 2) / variety.sum()
-    number = np.minimum(middle * (library.mismatches + 1), library.mismatches).astype(int)
+    shares = np.arange(1, library.mismatches + 1) / (library.mismatches + 1)
+    cuts = np.searchsorted(np.cumsum(variety) - variety / 2, shares * variety.sum())
     left = 0.0
-    for piece in range(library.mismatches + 1):
-        hashes = splits.hashes(codes[:, number == piece], 0)
-        left += np.sum((np.unique(hashes, return_counts=True)[1] / len(sample)) ** 2)
-    if left > _CROWDED:
-        return []
-    return [free[number == piece] for piece in range(library.mismatches + 1)]
+    for part in np.split(codes, cuts, axis=1):
+        sizes = np.unique(splits.hashes(part, 0), return_counts=True)[1]
+        left += np.sum((sizes / len(sample)) ** 2)
+    return np.split(free, cuts) if left <= _CROWDED else []
 
 
 def _groups(
@@ -295,17 +294,15 @@ def _groups(
 
 
 def _compare_small(library: _Library, members: np.ndarray, sizes: np.ndarray) -> int:
-    """Compares all pairs in each of many small groups: each row with the next, the one after, …"""
+    """Compares all pairs in each of many groups: each row with the next, the one after it, …"""
     compared = done = 0
-    for start in range(0, len(sizes), _CHUNK // 4):
-        ends = done + np.cumsum(sizes[start : start + _CHUNK // 4])
-        end = np.repeat(ends, sizes[start : start + _CHUNK // 4])
-        place = np.arange(done, ends[-1])
-        for offset in range(1, int(sizes[start : start + _CHUNK // 4].max())):
+    for part in np.array_split(sizes, len(sizes) // _CHUNK + 1):
+        place, done = np.arange(done, done + part.sum()), done + part.sum()
+        end = np.repeat(done - part.sum() + np.cumsum(part), part)
+        for offset in range(1, part.max(initial=1)):
             inside = place + offset < end
             place, end = place[inside], end[inside]
             compared += _meet(library, members[place], members[place + offset])
-        done = int(ends[-1])
     return compared
 
 

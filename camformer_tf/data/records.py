@@ -87,11 +87,14 @@ def write(
     return made
 
 
-def read(folder: Path, split: str, first: int | None = None) -> text.Examples:
+def read(
+    folder: Path, split: str, first: int | None = None, own: slice = slice(None)
+) -> text.Examples:
     """Returns a split in the order of its text: letters uint8 (N, L), expression float32 (N,).
 
     Args:
         first: how many examples to read, from the beginning; all of them without it.
+        own: of which shards; all of them by default.
 
     Raises:
         errors.UserError: no such split, or shards that the manifest does not describe.
@@ -101,26 +104,25 @@ def read(folder: Path, split: str, first: int | None = None) -> text.Examples:
         raise errors.UserError(
             f"{folder}: has no split {split!r}. Its splits: {', '.join(described.splits)}."
         )
-    files, size = described.splits[split]["shards"], described.examples(split)
+    files, shape = described.splits[split]["shards"][own], layout.of(described.sequence_length)
+    size = sum(shard["examples"] for shard in files)
     count = size if first is None else min(first, size)
-    shape = layout.of(described.sequence_length)
     letters = np.empty((count, described.sequence_length), np.uint8)
     expression = np.empty(count, np.float32)
-    # Example i of a split lies in shard i modulo their count.
+    # Example i lies in shard i modulo their count.
     for index, shard in enumerate(files):
-        own = expression[index :: len(files)]
-        path = folder / shard["file"]
+        rows = slice(index, None, len(files))
+        path, wanted = folder / shard["file"], len(expression[rows])
         data = shards.read_bytes(path)
         if count < size:
-            data = data[: len(own) * shards.record_bytes(shape)]
+            data = data[: wanted * shards.record_bytes(shape)]
         part = shards.parse(data, shape, str(path))
-        if len(part.expression) != len(own):
+        if len(part.expression) != wanted:
             raise errors.UserError(
                 f"{path}: holds {len(part.expression)} examples, the manifest says "
                 f"{shard['examples']}. {shards.REBUILD}"
             )
-        letters[index :: len(files)] = part.letters
-        own[:] = part.expression
+        letters[rows], expression[rows] = part.letters, part.expression
     return text.Examples(letters, expression)
 
 

@@ -34,6 +34,7 @@ class Run:
     devices: list[str]
     strategy: str
     precision: str
+    data: str
     parameters: int
     records_manifest_sha256: str
     epochs: int
@@ -58,6 +59,7 @@ def fit(
     *,
     kind: str = "auto",
     devices: int | None = None,
+    data: str = "auto",
     overwrite: bool = False,
     report: progress.Report = progress.silent,
 ) -> Run:
@@ -67,6 +69,7 @@ def fit(
 
     Args:
         kind, devices: see `strategy.make`.
+        data: whether training sequences are held in memory; see `dataset.load`.
         overwrite: whether a run that is there already may be replaced.
 
     Raises:
@@ -81,28 +84,28 @@ def fit(
             f"{made.replicas} devices. Choose a multiple."
         )
     _log.info(made.banner())
-    training, validation = (records.read(records_dir, split) for split in (TRAIN, VALIDATION))
-    steps = dataset.steps_per_epoch(training, settings.train.batch_size, str(records_dir))
+    train = settings.train
+    training = dataset.load(records_dir, TRAIN, train.batch_size, seed=train.seed, mode=data)
+    validation = records.read(records_dir, VALIDATION)
     with made.strategy.scope():
         model = _model(settings)
     _log.info(
-        f"{rescnn.count_trainable(model):,} parameters; {len(training.expression):,} training and "
-        f"{len(validation.expression):,} validation sequences; {steps:,} steps an epoch"
+        f"{rescnn.count_trainable(model):,} parameters; {training.examples:,} training and "
+        f"{len(validation.expression):,} validation sequences; {training.steps:,} steps an epoch "
+        f"from {training.mode}"
     )
 
     _new_run(run_dir, settings)
-    early_stop, calls = _callbacks(settings, model, validation, run_dir, steps, report)
+    early_stop, calls = _callbacks(settings, model, validation, run_dir, training.steps, report)
     loop.train(
         model,
-        lambda epoch: dataset.epoch(
-            training, settings.train.batch_size, seed=settings.train.seed, index=epoch
-        ),
-        loss=optimizer.loss(settings.train.loss),
+        training.epoch,
+        loss=optimizer.loss(train.loss),
         table=sequence.table(settings.data.encoding),
         strategy=made.strategy,
-        epochs=settings.train.epochs,
-        steps=steps,
-        batch_size=settings.train.batch_size,
+        epochs=train.epochs,
+        steps=training.steps,
+        batch_size=train.batch_size,
         callbacks=calls,
     )
     _write_val_predictions(run_dir, validation)
@@ -111,6 +114,7 @@ def fit(
         devices=list(made.names),
         strategy=made.kind,
         precision="float32",
+        data=training.mode,
         parameters=rescnn.count_trainable(model),
         records_manifest_sha256=_sha256(records_dir / manifest.FILE),
         seconds=round(time.perf_counter() - start, 3),

@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from camformer_tf import errors
-from camformer_tf.data import dataset, text
+from camformer_tf import errors, recipe
+from camformer_tf.data import dataset, records, rules, sequence, simulate, text
 
 
 def examples(count: int) -> text.Examples:
@@ -15,7 +15,9 @@ def examples(count: int) -> text.Examples:
 
 def order(count: int, batch_size: int, *, seed: int = 42, index: int = 0) -> np.ndarray:
     """The rows of an epoch: int (steps, batch_size)."""
-    batches = dataset.epoch(examples(count), batch_size, seed=seed, index=index)
+    batches = dataset.from_memory(examples(count), batch_size, count // batch_size, seed=seed)(
+        index
+    )
     rows = []
     for letters, expression in batches.as_numpy_iterator():
         assert (letters[:, 0] + 256.0 * letters[:, 1] == expression).all()
@@ -57,23 +59,86 @@ def test_the_order_is_a_uniform_shuffle():
 
 
 def test_batches_are_letters_and_float32():
-    letters, expression = dataset.epoch(examples(10), 4, seed=1, index=0).element_spec
-    assert (letters.shape, letters.dtype) == ((4, 2), "uint8")
-    assert (expression.shape, expression.dtype) == ((4,), "float32")
+    letters, expression = dataset.from_memory(examples(10), 4, 2, seed=1)(0).element_spec
+    assert (letters.shape[1:], letters.dtype) == ((2,), "uint8")
+    assert expression.dtype == "float32"
 
 
-@pytest.mark.parametrize("count, steps", [(256, 1), (511, 1), (512, 2), (5_945, 23)])
-def test_steps_are_whole_batches(count, steps):
-    assert dataset.steps_per_epoch(examples(count), 256, "x") == steps
+# --- from records ---
 
 
-def test_the_full_training_set_has_23222_steps():
-    # 5,945,028 sequences in batches of 256 with drop_last=True: the 2022 submission's loader,
-    # FredrikSvenssonUK/DREAM2022_Camformers@6fd5d69
-    whole = text.Examples(np.empty((0, 110), np.uint8), np.empty(5_945_028, np.float32))
-    assert dataset.steps_per_epoch(whole, 256, "x") == 23_222
+@pytest.fixture(scope="module", params=["none", "gzip"])
+def stored(tmp_path_factory, request):
+    """5,000 sequences in 4 shards, whose expression is their own index: folder and letters."""
+    folder = tmp_path_factory.mktemp("stored")
+    simulate.write(folder / "plain.txt", 5_000)
+    rows = [line.split("\t")[0] for line in (folder / "plain.txt").read_text().splitlines()]
+    (folder / "text.txt").write_text("".join(f"{s}\t{i}\n" for i, s in enumerate(rows)))
+    config = recipe.RecordsConfig(split="train=1", shards=4, compression=request.param)
+    records.write([folder / "text.txt"], folder / "set", rule=rules.Rule(), config=config)
+    return folder / "set", rows
 
 
-def test_less_than_one_batch_is_refused():
-    with pytest.raises(errors.UserError, match="^here: 255 training examples are fewer than one"):
-        dataset.steps_per_epoch(examples(255), 256, "here")
+def loaded(folder, batch_size=64, index=0, *, seed=1, **options) -> tuple[np.ndarray, list[str]]:
+    """The rows of an epoch, int (steps * batch_size,), and the letters that came with them."""
+    batches = dataset.load(folder, "train", batch_size, seed=seed, **options)
+    rows, letters = [], []
+    for x, y in batches.epoch(index).as_numpy_iterator():
+        assert x.shape == (batch_size, 110) and x.dtype == np.uint8 and y.dtype == np.float32
+        rows.append(y.astype(int))
+        letters += sequence.text(x)
+    assert len(rows) == batches.steps
+    return np.concatenate(rows), letters
+
+
+@pytest.mark.parametrize("mode", ["memory", "stream"])
+def test_an_epoch_has_every_sequence_once_but_for_the_last_batch(stored, mode):
+    folder, sequences = stored
+    rows, letters = loaded(folder, mode=mode)
+    assert len(rows) == 78 * 64 == len(set(rows.tolist()))
+    assert letters == [sequences[row] for row in rows]
+
+
+@pytest.mark.parametrize("mode", ["memory", "stream"])
+def test_the_order_of_a_mode_depends_on_nothing_but_seed_and_epoch(stored, mode):
+    folder, _ = stored
+    first, _ = loaded(folder, index=2, mode=mode)
+    np.testing.assert_array_equal(loaded(folder, index=2, mode=mode)[0], first)
+    for changed in ({"index": 3}, {"index": 2, "seed": 5}):
+        assert (loaded(folder, mode=mode, **changed)[0] != first).mean() > 0.9
+
+
+def test_a_stream_mixes_far_parts_of_the_text(stored, monkeypatch):
+    folder, _ = stored
+    monkeypatch.setattr(dataset, "_BLOCK", 32)
+    monkeypatch.setattr(dataset, "_WINDOW", 16)  # 512 of 5,000 sequences
+    rows, _ = loaded(folder, mode="stream")
+    assert len(set(rows.tolist())) == len(rows)
+    if next(folder.glob("*.tfrecord"), None):  # a packed shard is read from end to end
+        spread = [np.ptp(rows[i : i + 512]) for i in range(0, 4_500, 512)]
+        assert min(spread) > 3_500
+
+
+def test_auto_holds_in_memory_what_fits_and_streams_what_does_not(stored, monkeypatch):
+    folder, _ = stored
+    assert dataset.load(folder, "train", 64, seed=1).mode == "memory"
+    monkeypatch.setattr(dataset, "_SHARE", 1e-9)
+    assert dataset.load(folder, "train", 64, seed=1).mode == "stream"
+
+
+@pytest.mark.parametrize("mode", ["memory", "stream"])
+def test_workers_share_the_shards_and_make_equal_steps(stored, mode):
+    folder, _ = stored
+    rows = [loaded(folder, mode=mode, worker=i, workers=3)[0] for i in range(3)]
+    assert {len(part) for part in rows} == {1250 // 64 * 64}  # one of them has two shards of 1,250
+    assert len(set(np.concatenate(rows).tolist())) == 3 * len(rows[0])
+
+
+def test_fewer_shards_than_workers_are_refused(stored):
+    with pytest.raises(errors.UserError, match="train has 4 shards, fewer than the 5 workers"):
+        dataset.load(stored[0], "train", 64, seed=1, worker=0, workers=5)
+
+
+def test_less_than_one_batch_is_refused(stored):
+    with pytest.raises(errors.UserError, match="5000 training examples are fewer than one batch"):
+        dataset.load(stored[0], "train", 5001, seed=1)

@@ -48,6 +48,7 @@ def test_run_json_says_what_ran(run, library):
     assert said["parameters"] == made.parameters == convolutions + 4 * 2 * 32 + dense
     assert said["records_manifest_sha256"] == fit._sha256(library / manifest.FILE)
     assert said["devices"] == ["CPU:0"] and said["strategy"] == "one"
+    assert said["data"] == "memory" and said["precision"] == "float32"
     assert said["stopped"] == "all epochs done" and said["epochs"] == 2
     assert said["versions"]["keras"] == keras.__version__
 
@@ -112,6 +113,13 @@ def test_the_same_seed_gives_the_same_run(run, library, tmp_path):
     fit.fit(recipe.load("smoke", QUICK), library, tmp_path / "again")
     for name in (rundir.LOG, rundir.VAL_PREDICTIONS):
         assert (tmp_path / "again" / name).read_bytes() == (path / name).read_bytes()
+
+
+def test_a_streamed_run_is_as_good_and_says_so(run, library, tmp_path):
+    _, held, _ = run
+    streamed = fit.fit(recipe.load("smoke", QUICK), library, tmp_path / "run", data="stream")
+    assert streamed.data == "stream"
+    assert streamed.best_score == pytest.approx(held.best_score, abs=0.1)  # another order
 
 
 def test_another_seed_gives_another_run(run, library, tmp_path):

@@ -33,7 +33,7 @@ def new_model(made: keras.optimizers.Optimizer) -> keras.Model:
 def train(model, examples, epochs=2, callbacks=(), loss="l1"):
     loop.train(
         model,
-        lambda epoch: dataset.epoch(examples, 16, seed=1, index=epoch),
+        dataset.from_memory(examples, 16, 6, seed=1),
         loss=optimizer.loss(loss),
         table=TABLE,
         strategy=tf.distribute.get_strategy(),
@@ -47,7 +47,8 @@ def train(model, examples, epochs=2, callbacks=(), loss="l1"):
 
 def batches(examples, epoch):
     return [
-        (TABLE[x.numpy()], y.numpy()) for x, y in dataset.epoch(examples, 16, seed=1, index=epoch)
+        (TABLE[x.numpy()], y.numpy())
+        for x, y in dataset.from_memory(examples, 16, 6, seed=1)(epoch)
     ]
 
 
@@ -108,7 +109,7 @@ def test_all_epochs_share_one_trace(examples):
         return tf.abs(y - p)
 
     model = new_model(keras.optimizers.SGD(0.01))
-    loop.train(model, lambda epoch: dataset.epoch(examples, 16, seed=1, index=epoch), loss=loss,
+    loop.train(model, dataset.from_memory(examples, 16, 6, seed=1), loss=loss,
                table=TABLE, strategy=tf.distribute.get_strategy(), epochs=3, steps=6, batch_size=16,
                callbacks=[])  # fmt: skip
     assert len(traces) == 1
