@@ -111,7 +111,7 @@ def simulate(out: Path, sequences: int, seed: int, dirty: bool) -> None:
     show_default=True,
     type=click.Choice(recipe.choices(recipe.RecordsConfig, "split_by")),
     help="random: exact counts; stratified: and even over tenths of the expression; "
-    "hash: of the sequence, stable when the library grows.",
+    "hash: of the sequence, stable when the library grows; family: near sequences together.",
 )
 @click.option("--seed", default=recipe.RecordsConfig.seed, show_default=True)
 @click.option(
@@ -154,6 +154,19 @@ def simulate(out: Path, sequences: int, seed: int, dirty: bool) -> None:
     type=click.IntRange(1),
     help="Processes; as many as cores by default. The bytes are the same.",
 )
+@click.option(
+    "--mismatches",
+    default=recipe.RecordsConfig.mismatches,
+    show_default=True,
+    type=click.IntRange(0),
+    help="Letters in which sequences of one family may differ.",
+)
+@click.option(
+    "--leakage/--no-leakage",
+    default=recipe.RecordsConfig.leakage,
+    show_default=True,
+    help="Count sequences outside training with a near neighbour in it.",
+)
 @click.option("--overwrite", is_flag=True, help="Replace a record set that is there already.")
 @_quiet
 def build_records(
@@ -170,6 +183,8 @@ def build_records(
     on_malformed: str,
     compression: str,
     worker_count: int | None,
+    mismatches: int,
+    leakage: bool,
     overwrite: bool,
 ) -> None:
     """Write TEXT (SEQUENCE<TAB>EXPRESSION lines; .gz; - for standard input) as TFRecords."""
@@ -180,7 +195,15 @@ def build_records(
         out_dir,
         rule=rules.Rule(length, length_margin, max_n, keep_all),
         config=recipe.RecordsConfig(
-            split, split_by, seed, shards, on_malformed, compression, worker_count
+            split,
+            split_by,
+            seed,
+            shards,
+            on_malformed,
+            compression,
+            worker_count,
+            mismatches,
+            leakage,
         ),
         overwrite=overwrite,
         report=_report(),

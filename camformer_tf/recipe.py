@@ -45,12 +45,14 @@ class RecordsConfig:
     """How `build-records` splits and shards; no part of a recipe, since records serve many."""
 
     split: str = "train=0.9,val=0.1"
-    split_by: Literal["random", "stratified", "hash"] = "random"
+    split_by: Literal["random", "stratified", "hash", "family"] = "random"
     seed: Whole = 42
     shards: Count = 16
     on_malformed: Literal["error", "skip"] = "error"
     compression: Literal["none", "gzip"] = "none"
     workers: Count | None = None  # processes; as many as cores by default
+    mismatches: Whole = 3  # letters in which sequences of one family may differ
+    leakage: bool = True  # whether to look for sequences with near neighbours in training
 
 
 @dataclasses.dataclass(frozen=True)

@@ -28,6 +28,7 @@ class Manifest:
     expression: dict[str, float]
     source: list[dict[str, Any]]
     duplicates: int
+    near_neighbours: dict[str, Any] | None
     created_by: dict[str, str]
 
     def examples(self, split: str) -> int:
@@ -52,8 +53,15 @@ class Manifest:
             f"{expression['integer_fraction']:.1%} integers",
             f"split by {self.split['by']} (seed {self.split['seed']}):",
         ]
+        near = self.near_neighbours or {"in_training": {}}
         for name, split in self.splits.items():
             lines.append(f"  {name}: {split['examples']:,} in {len(split['shards'])} shards")
+            if name in near["in_training"]:
+                count = near["in_training"][name]
+                lines[-1] += (
+                    f"; {count:,} ({count / split['examples']:.1%}) have a neighbour within "
+                    f"{near['mismatches']} letters in {next(iter(self.splits))}"
+                )
         return "\n".join(lines)
 
 

@@ -14,7 +14,17 @@ import numpy as np
 
 import camformer_tf
 from camformer_tf import errors, progress, recipe, rundir
-from camformer_tf.data import layout, manifest, rules, sequence, shards, splits, text, workers
+from camformer_tf.data import (
+    family,
+    layout,
+    manifest,
+    rules,
+    sequence,
+    shards,
+    splits,
+    text,
+    workers,
+)
 
 _BLOCK = 1 << 14  # examples that a writer fills in at a time
 _SHOWN_REJECTS = 5
@@ -62,8 +72,8 @@ def write(
     Args:
         text_files: files of SEQUENCE<TAB>EXPRESSION lines; .gz is unpacked, "-" is standard input.
         rule: which sequences are kept, and at what length.
-        config: split "random" (exact counts) or "hash" (of the sequence); shards a split, at most
-            one an example; a malformed line refuses the text ("error") or is left out ("skip").
+        config: how to split (see `splits`); shards a split, at most one an example; a malformed
+            line refuses the text ("error") or is left out ("skip").
 
     Raises:
         errors.UserError: unreadable, malformed or empty text, a split that cannot be filled, or an
@@ -75,14 +85,17 @@ def write(
         with workers.pool(_workers(config, text_files)) as run:
             build = _spool(text_files, spool, rule, config.seed, run, report)
             _check(build, text_files, config.on_malformed)
-            labels = _labels(build, config, fractions)
+            rows = np.memmap(spool, _spool_type(rule.length), "r")
+            report("splitting", 0, len(rows))
+            labels = _labels(build, rows["letters"], config, fractions)
+            near = _near_neighbours(rows["letters"], labels, list(fractions), config)
             np.save(labels_file, labels)
             names = _names(labels, list(fractions), config)
             tasks = _tasks(spool, labels_file, rule.length, folder, names)
             described = _written(run(_write_shards, tasks), labels, names, report)
         spool.unlink()
         labels_file.unlink()
-        made = _manifest(build, rule, config, fractions, described)
+        made = _manifest(build, rule, config, fractions, described, near)
         manifest.save(made, folder)
     return made
 
@@ -224,14 +237,32 @@ def _check(build: _Build, text_files: Sequence[Path], on_malformed: str) -> None
 
 
 def _labels(
-    build: _Build, config: recipe.RecordsConfig, fractions: dict[str, Fraction]
+    build: _Build,
+    letters: np.ndarray,
+    config: recipe.RecordsConfig,
+    fractions: dict[str, Fraction],
 ) -> np.ndarray:
     """Returns the index of each kept example's split: uint8 (kept,)."""
+    if config.split_by == "family":
+        families = family.families(letters, mismatches=config.mismatches)
+        return splits.by_family(families, fractions, config.seed)
     if config.split_by == "hash":
         return splits.by_hash(np.concatenate(build.hashes), fractions)
     if config.split_by == "stratified":
         return splits.stratified(np.concatenate(build.expression), fractions, config.seed)
     return splits.random(build.counts.kept, fractions, config.seed)
+
+
+def _near_neighbours(
+    letters: np.ndarray, labels: np.ndarray, names: list[str], config: recipe.RecordsConfig
+) -> dict | None:
+    """Returns how many sequences of each other split have a near one in the first."""
+    if not config.leakage:
+        return None
+    leaked = family.leaked(letters, labels == 0, mismatches=config.mismatches)
+    counts = np.bincount(labels[leaked], minlength=len(names)).tolist()
+    in_training = dict(zip(names[1:], counts[1:], strict=True))
+    return {"mismatches": config.mismatches, "in_training": in_training}
 
 
 def _names(
@@ -318,6 +349,7 @@ def _manifest(
     config: recipe.RecordsConfig,
     fractions: dict[str, Fraction],
     written: dict[str, dict],
+    near: dict | None,
 ) -> manifest.Manifest:
     expression = np.concatenate(build.expression).astype(np.float64)
     distinct = len(np.unique(np.concatenate(build.hashes)))
@@ -342,5 +374,6 @@ def _manifest(
         },
         source=build.sources,
         duplicates=len(expression) - distinct,
+        near_neighbours=near,
         created_by={"version": camformer_tf.__version__},
     )

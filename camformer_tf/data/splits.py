@@ -1,4 +1,4 @@
-"""Which example goes to which split: random with exact counts, or by hash of the sequence."""
+"""Which example goes to which split: at random, by tenths, by hash or by family."""
 
 from __future__ import annotations
 
@@ -90,6 +90,28 @@ def by_hash(hashes: np.ndarray, fractions: dict[str, Fraction]) -> np.ndarray:
     return np.searchsorted(ends, (hashes >> np.uint64(11)) * 2.0**-53, side="right").astype(
         np.uint8
     )
+
+
+def by_family(families: np.ndarray, fractions: dict[str, Fraction], seed: int) -> np.ndarray:
+    """Returns the index of each example's split: uint8 (N,); a family, (N,) labels from 0, is never
+    divided.
+
+    Families are taken in random order. One that is larger than a tenth of a split goes to the
+    first split, lest it be most of what another is judged by. Counts are those of `random` if
+    there are enough families of one, and fall short of them otherwise.
+    """
+    _, *sizes = _sizes(len(families), fractions)
+    members = np.bincount(families)
+    draw = np.random.default_rng(recipe.sub_seed(seed, "split"))
+    free = draw.permutation(np.flatnonzero(members <= max(min(sizes, default=0) // 10, 1)))
+    home = np.zeros(len(members), np.uint8)
+    for label, size in enumerate(sizes, 1):
+        whole = int(np.searchsorted(np.cumsum(members[free]), size, side="right"))
+        taken, free = free[:whole], free[whole:]
+        alone = np.flatnonzero(members[free] == 1)[: size - int(members[taken].sum())]
+        home[taken] = home[free[alone]] = label
+        free = np.delete(free, alone)
+    return home[families]
 
 
 def hashes(letters: np.ndarray, seed: int) -> np.ndarray:

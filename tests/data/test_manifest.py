@@ -21,6 +21,7 @@ WHOLE = manifest.Manifest(
     expression={"min": 0.0, "max": 17.0, "mean": 11.15, "std": 2.35, "integer_fraction": 0.58},
     source=[{"name": "train.txt", "bytes": 1, "sha256": "0" * 64, "lines": 6370}],
     duplicates=3,
+    near_neighbours={"mismatches": 3, "in_training": {"val": 78}},
     created_by={"version": "1.0.0"},
 )
 
@@ -47,7 +48,10 @@ def test_a_manifest_is_json_with_the_documented_keys_in_their_order(tmp_path):
     manifest.save(WHOLE, tmp_path)
     keys = "schema_version sequence_length features rule counts split splits expression source"
     values = json.loads((tmp_path / "manifest.json").read_text())
-    assert list(values) == [*keys.split(), "duplicates", "created_by", "checksum"]
+    assert list(values) == [
+        *keys.split(),
+        *("duplicates", "near_neighbours", "created_by", "checksum"),
+    ]
 
 
 def test_a_manifest_tells_examples_and_shards_of_a_split():
@@ -67,6 +71,7 @@ def test_the_summary_tells_every_count():
     assert "sequences of 110 nt, 3 of them repeat another" in summary
     assert "mean 11.1500, sd 2.3500, 58.0% integers" in summary
     assert "split by random (seed 42)" in summary and "train: 5,614 in 2 shards" in summary
+    assert "78 (12.5%) have a neighbour within 3 letters in train" in summary
 
 
 def test_keys_of_a_later_release_are_ignored(tmp_path):

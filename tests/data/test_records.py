@@ -169,7 +169,7 @@ def test_the_manifest_has_the_documented_keys(made):
     values = json.loads((made[0] / "manifest.json").read_text())
     assert set(values) == {
         *("schema_version", "sequence_length", "features", "rule", "counts", "split", "splits"),
-        *("expression", "source", "duplicates", "created_by", "checksum"),
+        *("expression", "source", "duplicates", "near_neighbours", "created_by", "checksum"),
     }
     assert set(values["counts"]) == {
         *("lines", "malformed", "dropped_n", "dropped_length", "kept"),
@@ -432,7 +432,12 @@ def test_progress_ends_with_every_line_read_and_every_example_written(tmp_path):
         config=config(),
         report=lambda *report: reports.append(report),
     )
-    assert reports == [("reading", 8, 0), ("writing", 4, 8), ("writing", 8, 8)]
+    assert reports == [
+        ("reading", 8, 0),
+        ("splitting", 0, 8),
+        ("writing", 4, 8),
+        ("writing", 8, 8),
+    ]
 
 
 # --- sets that are broken ---
@@ -517,6 +522,50 @@ def test_head_names_a_broken_shard(tmp_path, case):
     shard.unlink() if data is None else shard.write_bytes(data)
     with pytest.raises(errors.UserError, match=f"{shard}: .*Build the records again"):
         records.head(folder, "all", 8)
+
+
+# --- near neighbours ---
+
+
+@pytest.fixture(scope="module")
+def variants(tmp_path_factory) -> Path:
+    """200 promoters, each followed by two variants of one letter: 600 lines."""
+    folder = tmp_path_factory.mktemp("variants")
+    simulate.write(folder / "plain.txt", 200)
+    rows = []
+    for line in (folder / "plain.txt").read_text().splitlines():
+        letters = line.split("\t")[0]
+        for place in (None, 40, 60):
+            if place:
+                other = "A" if letters[place] != "A" else "C"
+                letters = letters[:place] + other + letters[place + 1 :]
+            rows.append(f"{letters}\t{len(rows) // 3}\n")
+    (folder / "text.txt").write_text("".join(rows))
+    return folder / "text.txt"
+
+
+def test_a_family_split_keeps_variants_together_and_leaks_none(variants, tmp_path):
+    folder = tmp_path / "records"
+    family = config(split="train=0.8,val=0.1,test=0.1", split_by="family")
+    made = records.write([variants], folder, rule=rules.Rule(), config=family)
+    homes = [set(records.read(folder, name).expression.tolist()) for name in made.splits]
+    assert sum(len(home) for home in homes) == 200  # no promoter is in two splits
+    assert [made.examples(name) for name in made.splits] == [480, 60, 60]
+    assert made.near_neighbours == {"mismatches": 3, "in_training": {"val": 0, "test": 0}}
+
+
+def test_a_random_split_of_variants_is_told_to_leak(variants, tmp_path):
+    folder = tmp_path / "records"
+    by_chance = config(split="train=0.9,val=0.1")
+    made = records.write([variants], folder, rule=rules.Rule(), config=by_chance)
+    training = set(records.read(folder, "train").expression.tolist())
+    expected = sum(value in training for value in records.read(folder, "val").expression.tolist())
+    assert made.near_neighbours["in_training"] == {"val": expected} and expected > 50
+
+
+def test_the_search_for_neighbours_can_be_left_out(tmp_path):
+    folder = write(tmp_path, leakage=False)
+    assert manifest.load(folder).near_neighbours is None
 
 
 # --- back to text ---

@@ -252,3 +252,24 @@ def test_a_stratified_split_is_random_within_a_tenth_and_depends_on_the_seed():
     assert 0.45 < (one == other).mean() < 0.55
     runs = np.abs(np.diff(one.astype(int))).sum()  # of a fair coin: 5,000, sd 50
     assert 4_700 < runs < 5_300
+
+
+@pytest.mark.parametrize("sizes", [[1] * 900 + [100], [3] * 300 + [1] * 100, [7] * 150, [1000]])
+def test_a_family_is_never_divided(sizes):
+    families = np.random.default_rng(0).permutation(np.repeat(np.arange(len(sizes)), sizes))
+    fractions = splits.parse_fractions("train=0.8,val=0.1,test=0.1")
+    labels = splits.by_family(families, fractions, 42)
+    for family in range(len(sizes)):
+        assert len(set(labels[families == family].tolist())) == 1
+    wanted = -(-len(families) // 10)
+    for label in (1, 2):
+        assert wanted - max(sizes) < (labels == label).sum() <= wanted
+    if 1 in sizes:
+        assert (labels == 1).sum() == wanted  # singles fill what families leave
+
+
+def test_a_large_family_goes_to_the_first_split():
+    families = np.concatenate([np.zeros(300, int), np.arange(1, 701)])
+    fractions = splits.parse_fractions("train=0.5,val=0.5")
+    for seed in range(5):
+        assert (splits.by_family(families, fractions, seed)[:300] == 0).all()
