@@ -111,7 +111,8 @@ def simulate(out: Path, sequences: int, seed: int, dirty: bool) -> None:
     show_default=True,
     type=click.Choice(recipe.choices(recipe.RecordsConfig, "split_by")),
     help="random: exact counts; stratified: and even over tenths of the expression; "
-    "hash: of the sequence, stable when the library grows; family: near sequences together.",
+    "hash: of the sequence, stable when the library grows; family: near sequences together; "
+    "column: as --split-column says.",
 )
 @click.option("--seed", default=recipe.RecordsConfig.seed, show_default=True)
 @click.option(
@@ -142,6 +143,9 @@ def simulate(out: Path, sequences: int, seed: int, dirty: bool) -> None:
     show_default=True,
     type=click.Choice(recipe.choices(recipe.RecordsConfig, "on_malformed")),
 )
+@click.option("--sequence-column", help="For tables with a header: the column of sequences.")
+@click.option("--expression-column", help="For tables with a header: the column of expressions.")
+@click.option("--split-column", help="For --split-by column: the column that names the split.")
 @click.option(
     "--compression",
     default=recipe.RecordsConfig.compression,
@@ -181,6 +185,9 @@ def build_records(
     max_n: int,
     keep_all: bool,
     on_malformed: str,
+    sequence_column: str | None,
+    expression_column: str | None,
+    split_column: str | None,
     compression: str,
     worker_count: int | None,
     mismatches: int,
@@ -190,6 +197,10 @@ def build_records(
     """Write TEXT (SEQUENCE<TAB>EXPRESSION lines; .gz; - for standard input) as TFRecords."""
     from camformer_tf.data import records
 
+    named = {"sequence": sequence_column, "expression": expression_column, "split": split_column}
+    columns = {role: name for role, name in named.items() if name} or None
+    if columns and not (sequence_column and expression_column):
+        raise click.UsageError("--sequence-column and --expression-column go together.")
     made = records.write(
         text_files,
         out_dir,
@@ -205,6 +216,7 @@ def build_records(
             mismatches,
             leakage,
         ),
+        columns=columns,
         overwrite=overwrite,
         report=_report(),
     )

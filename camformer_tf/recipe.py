@@ -45,7 +45,7 @@ class RecordsConfig:
     """How `build-records` splits and shards; no part of a recipe, since records serve many."""
 
     split: str = "train=0.9,val=0.1"
-    split_by: Literal["random", "stratified", "hash", "family"] = "random"
+    split_by: Literal["random", "stratified", "hash", "family", "column"] = "random"
     seed: Whole = 42
     shards: Count = 16
     on_malformed: Literal["error", "skip"] = "error"

@@ -6,16 +6,10 @@ import dataclasses
 
 import numpy as np
 
-_SPACE = np.zeros(256, bool)
-_SPACE[list(b" \t\n\r\x0b\x0c")] = True  # what bytes.split() splits at
-
-# What a byte is as a letter of a sequence: 0 for ACGT, 1 for N, 2 for anything else.
-_LETTER = np.full(256, 2, np.uint8)
-_LETTER[list(b"ACGTacgt")] = 0
-_LETTER[list(b"Nn")] = 1
 _UPPER = np.uint8(0xDF)  # the mask that makes an ASCII letter upper case
 
-_DIGITS = 15  # of a number that float64 holds exactly as an integer (below 2**53)
+_DIGITS = 18  # of a number that int64 holds
+_EXACT = 1 << 53  # float64 holds every integer up to this one
 _TENS = 10.0 ** np.arange(_DIGITS + 1)  # exact in float64
 
 
@@ -38,7 +32,7 @@ def rows(block: bytes, columns: int) -> Rows:
     """Returns where the fields of a block of whole lines are, for lines of `columns` fields."""
     data = np.frombuffer(block, np.uint8)
     space = np.ones(len(data) + 2, bool)
-    space[1:-1] = _SPACE[data]
+    space[1:-1] = (data == ord(" ")) | (data - np.uint8(9) < 5)  # what bytes.split() splits at
     edges = np.flatnonzero(space[1:] != space[:-1])
     starts, ends = edges[0::2], edges[1::2]
     line = np.searchsorted(np.flatnonzero(data == ord("\n")), starts)
@@ -59,7 +53,9 @@ def letters(
     of them are N (for those that have)."""
     if not len(starts):
         return np.zeros(0, bool), np.zeros(0, np.int64)
-    kind = _LETTER[data]
+    upper = data & _UPPER
+    other = (upper != ord("A")) & (upper != ord("C")) & (upper != ord("G")) & (upper != ord("T"))
+    kind = other.view(np.uint8) + (other & (upper != ord("N")))  # 0 for ACGT, 1 for N, 2 for others
     bounds = np.stack([starts, np.minimum(ends, len(data) - 1)], axis=1).ravel()
     worst = np.maximum.reduceat(kind, bounds)[::2]
     # A field that ends with the data has its last byte beyond its bound; look at that one too.
@@ -85,9 +81,10 @@ def numbers(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Returns the numbers in fields, float64 (N,), and which fields were understood, bool (N,).
 
-    Understood are an optional sign and at most 15 digits with at most one point among them. Such a
-    number is an integer below 2**53 divided by a power of ten that float64 holds exactly, so that
-    the quotient is the float64 nearest to the text: what Python's float() gives.
+    Understood are an optional sign and at most 18 digits with at most one point among them, if they
+    make an integer of at most 2**53. Then both that integer and the power of ten that divides it
+    are exact in float64, so that the quotient is the one nearest to the text: what Python's float()
+    gives.
     """
     size = ends - starts
     understood = size <= _DIGITS + 2
@@ -108,6 +105,6 @@ def numbers(
         digits += digit
         decimals += digit & point
         point |= is_point
-    understood &= (digits > 0) & (digits <= _DIGITS)
+    understood &= (digits > 0) & (digits <= _DIGITS) & (whole <= _EXACT)
     values = whole / _TENS[np.minimum(decimals, _DIGITS)]
     return np.where(negative, -values, values), understood

@@ -39,6 +39,7 @@ class _Build:
     rejects: list[str] = dataclasses.field(default_factory=list)
     expression: list[np.ndarray] = dataclasses.field(default_factory=list)
     hashes: list[np.ndarray] = dataclasses.field(default_factory=list)
+    split: list[str] = dataclasses.field(default_factory=list)
     sources: list[dict] = dataclasses.field(default_factory=list)
 
 
@@ -60,6 +61,7 @@ def write(
     *,
     rule: rules.Rule,
     config: recipe.RecordsConfig = _DEFAULTS,
+    columns: dict[str, str] | None = None,
     overwrite: bool = False,
     report: progress.Report = progress.silent,
 ) -> manifest.Manifest:
@@ -74,20 +76,28 @@ def write(
         rule: which sequences are kept, and at what length.
         config: how to split (see `splits`); shards a split, at most one an example; a malformed
             line refuses the text ("error") or is left out ("skip").
+        columns: for tables with a header, the names of the columns that hold `sequence`,
+            `expression` and, to split by column, `split`.
 
     Raises:
         errors.UserError: unreadable, malformed or empty text, a split that cannot be filled, or an
             `out_dir` that exists.
     """
-    fractions = splits.parse_fractions(config.split)
+    by_column = config.split_by == "column"
+    if by_column != ("split" in (columns or {})):
+        raise errors.UserError("--split-by column and --split-column go together: give both.")
+    fractions = {} if by_column else splits.parse_fractions(config.split)
     with rundir.new_folder(out_dir, overwrite=overwrite, marker=manifest.FILE) as folder:
         spool, labels_file = folder / "spool", folder / "labels.npy"
         with workers.pool(_workers(config, text_files)) as run:
-            build = _spool(text_files, spool, rule, config.seed, run, report)
+            build = _spool(text_files, spool, rule, config.seed, columns, run, report)
             _check(build, text_files, config.on_malformed)
             rows = np.memmap(spool, _spool_type(rule.length), "r")
             report("splitting", 0, len(rows))
-            labels = _labels(build, rows["letters"], config, fractions)
+            if by_column:
+                labels, fractions = splits.by_column(build.split)
+            else:
+                labels = _labels(build, rows["letters"], config, fractions)
             near = _near_neighbours(rows["letters"], labels, list(fractions), config)
             np.save(labels_file, labels)
             names = _names(labels, list(fractions), config)
@@ -182,19 +192,23 @@ def _spool(
     spool: Path,
     rule: rules.Rule,
     seed: int,
+    columns: dict[str, str] | None,
     run: workers.Run,
     report: progress.Report,
 ) -> _Build:
     build = _Build()
     sources = [text.Source(path) for path in text_files]
+    roles = tuple(columns) if columns else rules.PLAIN
     with spool.open("wb") as out:
         for source in sources:
-            tasks = ((block, rule, source.name, first, seed) for block, first in source.chunks())
+            chunks = source.named_chunks(columns) if columns else source.chunks()
+            tasks = ((block, rule, source.name, first, seed, roles) for block, first in chunks)
             for examples, counts, rejects, hashes in run(_parse, tasks):
                 build.counts.add(counts)
                 build.rejects += rejects[: _SHOWN_REJECTS - len(build.rejects)]
                 build.expression.append(examples.expression)
                 build.hashes.append(hashes)
+                build.split += examples.split or []
                 rows = np.empty(counts.kept, _spool_type(rule.length))
                 rows["letters"], rows["expression"] = examples.letters, examples.expression
                 rows.tofile(out)
@@ -206,9 +220,9 @@ def _spool(
     return build
 
 
-def _parse(task: tuple[bytes, rules.Rule, str, int, int]):
-    block, rule, where, first, seed = task
-    examples, counts, rejects = text.parse(block, rule, where, first)
+def _parse(task: tuple[bytes, rules.Rule, str, int, int, tuple[str, ...]]):
+    block, rule, where, first, seed, roles = task
+    examples, counts, rejects = text.parse(block, rule, where, first, roles)
     return examples, counts, rejects[:_SHOWN_REJECTS], splits.hashes(examples.letters, seed)
 
 
@@ -352,7 +366,7 @@ def _manifest(
     near: dict | None,
 ) -> manifest.Manifest:
     expression = np.concatenate(build.expression).astype(np.float64)
-    distinct = len(np.unique(np.concatenate(build.hashes)))
+    hashes = np.sort(np.concatenate(build.hashes))
     return manifest.Manifest(
         schema_version=manifest.SCHEMA_VERSION,
         sequence_length=rule.length,
@@ -373,7 +387,7 @@ def _manifest(
             "integer_fraction": float(np.mean(expression == np.round(expression))),
         },
         source=build.sources,
-        duplicates=len(expression) - distinct,
+        duplicates=int(np.count_nonzero(hashes[1:] == hashes[:-1])),
         near_neighbours=near,
         created_by={"version": camformer_tf.__version__},
     )

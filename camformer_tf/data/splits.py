@@ -1,7 +1,8 @@
-"""Which example goes to which split: at random, by tenths, by hash or by family."""
+"""Which example goes to which split: at random, by tenths, by hash, by family or as told."""
 
 from __future__ import annotations
 
+import collections
 import math
 import re
 from fractions import Fraction
@@ -9,6 +10,8 @@ from fractions import Fraction
 import numpy as np
 
 from camformer_tf import errors, recipe
+
+_NAME = "[a-z][a-z0-9_]*"
 
 
 def parse_fractions(text: str) -> dict[str, Fraction]:
@@ -19,7 +22,7 @@ def parse_fractions(text: str) -> dict[str, Fraction]:
     """
     fractions = {}
     for part in text.split(","):
-        match = re.fullmatch(r"\s*([a-z][a-z0-9_]*)\s*=\s*(\d*\.?\d+)\s*", part)
+        match = re.fullmatch(rf"\s*({_NAME})\s*=\s*(\d*\.?\d+)\s*", part)
         if not match or match[1] in fractions:
             raise errors.UserError(
                 f"--split {text}: expected NAME=FRACTION,…, each name once, in lower case, such as "
@@ -112,6 +115,25 @@ def by_family(families: np.ndarray, fractions: dict[str, Fraction], seed: int) -
         home[taken] = home[free[alone]] = label
         free = np.delete(free, alone)
     return home[families]
+
+
+def by_column(words: list[str]) -> tuple[np.ndarray, dict[str, Fraction]]:
+    """Returns the index of each example's split, uint8 (N,), and the fractions that the splits turn
+    out to have; words, N of them, name the splits: `train` comes first, then the others by name.
+
+    Raises:
+        errors.UserError: a word that is no name of a split.
+    """
+    counts = collections.Counter(words)
+    if strange := [word for word in counts if not re.fullmatch(_NAME, word)]:
+        raise errors.UserError(
+            f"the split column says {strange[0]!r}, expected names such as train, val and test: "
+            "lower-case letters, digits and _."
+        )
+    names = sorted(counts, key=lambda name: (name != "train", name))
+    place = {name: i for i, name in enumerate(names)}
+    labels = np.array([place[word] for word in words], np.uint8)
+    return labels, {name: Fraction(counts[name], len(words)) for name in names}
 
 
 def hashes(letters: np.ndarray, seed: int) -> np.ndarray:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import gzip
 import hashlib
@@ -18,6 +19,7 @@ from camformer_tf.data import lines, rules
 
 _CHUNK = 1 << 20  # bytes of text parsed at a time: 8,600 lines of 110 letters
 _LONGEST_LINE = 1 << 24
+_ROWS = 1 << 14  # of a table with a header, read at a time
 
 
 @dataclasses.dataclass
@@ -87,27 +89,67 @@ class Source(io.RawIOBase):
 
     def chunks(self) -> Iterator[tuple[bytes, int]]:
         """Yields whole lines, about `_CHUNK` bytes at a time, and the number of the first."""
-        stream = gzip.GzipFile(fileobj=self) if self._gzip else self
-        rest = b""
+        with self._opened() as stream:
+            yield from self._lines(stream)
+
+    def named_chunks(self, names: dict[str, str]) -> Iterator[tuple[bytes, int]]:
+        """Yields the rows of a table with a header as lines of the columns asked for, in the order
+        of `names` (ours → the table's), and the number of the first.
+
+        Commas part the columns of a .csv file (quotes are understood), tabs those of a .tsv file,
+        white space those of any other.
+        """
+        import pandas as pd  # here, since a text without a header does without it
+
+        kind = Path(self.name.removesuffix(".gz")).suffix
+        separator = {".csv": ",", ".tsv": "\t"}.get(kind, r"\s+")
+        wanted = list(names.values())
+        with self._opened() as stream:
+            try:
+                tables = pd.read_csv(
+                    io.BufferedReader(stream), sep=separator, dtype=str, keep_default_na=False,
+                    encoding_errors="replace", skip_blank_lines=False, chunksize=_ROWS,
+                )  # fmt: skip
+                for table in tables:
+                    if missing := [name for name in wanted if name not in table]:
+                        raise errors.UserError(
+                            f"{self.name}:1: has no column {missing[0]!r}. Its columns: "
+                            f"{', '.join(map(str, table.columns))}."
+                        )
+                    fields = zip(*(table[name].fillna("") for name in wanted), strict=True)
+                    rows = ["\t".join(row).replace("\n", " ") for row in fields]
+                    yield "\n".join(rows).encode(), int(table.index[0]) + 2
+                    self.lines = int(table.index[-1]) + 2
+            except pd.errors.EmptyDataError:
+                return
+            except pd.errors.ParserError as error:
+                raise errors.UserError(f"{self.name}: is no table ({error}).") from error
+
+    @contextlib.contextmanager
+    def _opened(self) -> Iterator[io.RawIOBase]:
         try:
-            while data := stream.read(_CHUNK):
-                if not self.lines and not rest:
-                    data = data.removeprefix(b"\xef\xbb\xbf")  # a byte order mark
-                whole, newline, tail = data.rpartition(b"\n")
-                block, rest = (rest + whole + newline, tail) if newline else (b"", rest + data)
-                if block:
-                    yield block, self.lines + 1
-                    self.lines += block.count(b"\n")
-                if len(rest) > _LONGEST_LINE:
-                    raise errors.UserError(
-                        f"{self.name}:{self.lines + 1}: a line of more than {_LONGEST_LINE:,} "
-                        "bytes. This is no text of SEQUENCE<TAB>EXPRESSION lines."
-                    )
+            yield gzip.GzipFile(fileobj=self) if self._gzip else self
         except (gzip.BadGzipFile, EOFError, zlib.error) as error:
             raise errors.UserError(f"{self.name}: is no whole .gz file ({error}).") from error
         finally:
             if self._file is not sys.stdin.buffer:
                 self._file.close()
+
+    def _lines(self, stream: io.RawIOBase) -> Iterator[tuple[bytes, int]]:
+        rest = b""
+        while data := stream.read(_CHUNK):
+            if not self.lines and not rest:
+                data = data.removeprefix(b"\xef\xbb\xbf")  # a byte order mark
+            whole, newline, tail = data.rpartition(b"\n")
+            block, rest = (rest + whole + newline, tail) if newline else (b"", rest + data)
+            if block:
+                yield block, self.lines + 1
+                self.lines += block.count(b"\n")
+            if len(rest) > _LONGEST_LINE:
+                raise errors.UserError(
+                    f"{self.name}:{self.lines + 1}: a line of more than {_LONGEST_LINE:,} "
+                    "bytes. This is no text of SEQUENCE<TAB>EXPRESSION lines."
+                )
         if rest:
             yield rest, self.lines + 1
             self.lines += 1

@@ -524,6 +524,34 @@ def test_head_names_a_broken_shard(tmp_path, case):
         records.head(folder, "all", 8)
 
 
+# --- tables with a header ---
+
+
+def table(tmp_path: Path) -> Path:
+    rows = [f"{letters},{value},{'val' if value > 5 else 'train'}" for letters, value in ROWS]
+    (tmp_path / "library.csv").write_text("\n".join(["oligo,ratio,fold", *rows]))
+    return tmp_path / "library.csv"
+
+
+def test_a_table_is_split_as_its_column_says(tmp_path):
+    columns = {"sequence": "oligo", "expression": "ratio", "split": "fold"}
+    made = records.write(
+        [table(tmp_path)], tmp_path / "records", rule=SHORT, columns=columns,
+        config=config(split_by="column"),
+    )  # fmt: skip
+    assert {name: made.examples(name) for name in made.splits} == {"train": 6, "val": 2}
+    assert made.split == {"by": "column", "seed": 42, "fractions": {"train": 0.75, "val": 0.25}}
+    assert pairs(records.read(tmp_path / "records", "val")) == ROWS[6:]
+
+
+@pytest.mark.parametrize("split_by", ["column", "random"])
+def test_a_split_column_and_the_split_by_column_go_together(tmp_path, split_by):
+    columns = {"sequence": "oligo", "expression": "ratio"}
+    columns |= {"split": "fold"} if split_by == "random" else {}
+    options = {"columns": columns, "config": config(split_by=split_by)}
+    assert "go together" in refusal([table(tmp_path)], tmp_path / "records", **options)
+
+
 # --- near neighbours ---
 
 

@@ -273,3 +273,15 @@ def test_a_large_family_goes_to_the_first_split():
     fractions = splits.parse_fractions("train=0.5,val=0.5")
     for seed in range(5):
         assert (splits.by_family(families, fractions, seed)[:300] == 0).all()
+
+
+def test_a_column_of_words_is_the_split_with_train_first():
+    labels, fractions = splits.by_column(["val", "train", "test_2", "train"])
+    assert list(fractions) == ["train", "test_2", "val"] and labels.tolist() == [2, 0, 1, 0]
+    assert float(fractions["train"]) == 0.5
+
+
+@pytest.mark.parametrize("word", ["Train", "1", "my-val", ""])
+def test_a_word_that_names_no_split_is_refused(word):
+    with pytest.raises(errors.UserError, match=f"the split column says {word!r}"):
+        splits.by_column(["train", word])

@@ -357,3 +357,69 @@ def test_random_bytes_give_a_row_a_line_or_are_refused(tmp_path_factory, data):
     lines = [line for line in data.removeprefix(b"\xef\xbb\xbf").split(b"\n") if line.split()]
     assert sum(len(part.sequences) for part in parts) == len(lines)
     assert all(part.letters.shape == (len(part.sequences), 8) for part in parts)
+
+
+# --- tables with a header ---
+
+
+TABLES = {
+    "library.csv": b'id,seq,"expr",fold\r\n1,ACGTACGT,1.5,train\r\n2,"ACGTACG",2,val\r\n',
+    "library.tsv": b"seq\texpr\tfold\tid\nACGTACGT\t1.5\ttrain\ta b\nACGTACG\t2\tval\t\n",
+    "library.txt": b"fold  seq  expr\ntrain  ACGTACGT  1.5\nval  acgtacg  2\n",
+}
+NAMES = {"sequence": "seq", "expression": "expr", "split": "fold"}
+
+
+def read_table(path: Path, names: dict[str, str] = NAMES):
+    source = text.Source(path)
+    kept, rejects = [], []
+    for block, first in source.named_chunks(names):
+        examples, _, reasons = text.parse(block, SHORT, source.name, first, tuple(names))
+        split = examples.split or [None] * len(examples.expression)
+        values = examples.expression.tolist()
+        kept += zip(sequence.text(examples.letters), values, split, strict=True)
+        rejects += reasons
+    return kept, rejects, source
+
+
+@pytest.mark.parametrize("rows", [1, 1000])
+@pytest.mark.parametrize("packed", [False, True])
+@pytest.mark.parametrize("name", TABLES)
+def test_a_table_is_read_by_the_names_of_its_columns(tmp_path, name, packed, rows, monkeypatch):
+    monkeypatch.setattr(text, "_ROWS", rows)
+    data = gzip.compress(TABLES[name]) if packed else TABLES[name]
+    path = written(tmp_path, data, name + ".gz" * packed)
+    kept, rejects, source = read_table(path)
+    assert kept == [("ACGTACGT", 1.5, "train"), ("ACGTACGN", 2.0, "val")] and rejects == []
+    assert (source.lines, source.size) == (3, len(data))
+    assert source.digest.hexdigest() == hashlib.sha256(data).hexdigest()
+
+
+def test_malformed_rows_of_a_table_are_named_by_their_line(tmp_path):
+    rows = b"seq,expr\nACGTACGT,1\nACGTACGT,\n\nACGXACGT,1\nACGTACGT,high\n"
+    path = written(tmp_path, rows, "library.csv")
+    kept, rejects, _ = read_table(path, {"sequence": "seq", "expression": "expr"})
+    assert len(kept) == 1
+    assert [reject.removeprefix(f"{path}:") for reject in rejects] == [
+        "3: expected SEQUENCE and EXPRESSION, found 1 column",
+        "5: letter 'X' is none of ACGTN",
+        "6: expression 'high' is not a number",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (b"seq,value\nACGTACGT,1\n", ":1: has no column 'expr'. Its columns: seq, value."),
+        (b"seq,expr\nACGTACGT,1\nACGTACGT,1,2,3\n", "is no table"),
+    ],
+)
+def test_a_table_that_cannot_be_read_is_named(tmp_path, data, message):
+    path = written(tmp_path, data, "library.csv")
+    with pytest.raises(errors.UserError, match="library.csv") as caught:
+        read_table(path, {"sequence": "seq", "expression": "expr"})
+    assert message in str(caught.value)
+
+
+def test_an_empty_table_has_no_lines(tmp_path):
+    assert read_table(written(tmp_path, b"", "library.csv"))[0] == []
