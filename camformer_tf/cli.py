@@ -16,6 +16,7 @@ from camformer_tf import errors, progress, recipe
 from camformer_tf.data import rules
 
 PATH = click.Path(path_type=Path)
+option = functools.partial(click.option, show_default=True)
 
 
 class Commands(click.Group):
@@ -59,7 +60,7 @@ def _start_tensorflow() -> None:
 def _quiet(command: Callable) -> Callable:
     """Adds --quiet, and sends logs to standard error."""
 
-    @click.option("--quiet", "-q", is_flag=True, help="No progress and no logs.")
+    @option("--quiet", "-q", is_flag=True, help="No progress and no logs.")
     @functools.wraps(command)
     def run(*args, quiet: bool, **options):
         log = logging.getLogger("camformer_tf")
@@ -80,9 +81,9 @@ def _report() -> progress.Report:
 
 @main.command()
 @click.argument("out", type=PATH)
-@click.option("--sequences", "-n", required=True, type=click.IntRange(1), help="How many.")
-@click.option("--seed", default=recipe.TrainConfig.seed, show_default=True)
-@click.option("--dirty", is_flag=True, help="Add every kind of line that the filters must handle.")
+@option("--sequences", "-n", required=True, type=click.IntRange(1), help="How many.")
+@option("--seed", default=recipe.TrainConfig.seed)
+@option("--dirty", is_flag=True, help="Add every kind of line that the filters must handle.")
 @_quiet
 def simulate(out: Path, sequences: int, seed: int, dirty: bool) -> None:
     """Write a promoter library with known motif grammar to OUT, and the truth beside it."""
@@ -95,83 +96,67 @@ def simulate(out: Path, sequences: int, seed: int, dirty: bool) -> None:
 @main.command("build-records")
 @click.argument("text_files", metavar="TEXT...", nargs=-1, required=True, type=PATH)
 @click.argument("out_dir", type=PATH)
-@click.option(
-    "--shards",
-    default=recipe.RecordsConfig.shards,
-    show_default=True,
-    type=click.IntRange(1),
-    help="Per split.",
-)
-@click.option(
-    "--split", default=recipe.RecordsConfig.split, show_default=True, help="NAME=FRACTION,…"
-)
-@click.option(
+@option("--shards", default=recipe.RecordsConfig.shards, type=click.IntRange(1), help="Per split.")
+@option("--split", default=recipe.RecordsConfig.split, help="NAME=FRACTION,…")
+@option(
     "--split-by",
     default=recipe.RecordsConfig.split_by,
-    show_default=True,
     type=click.Choice(recipe.choices(recipe.RecordsConfig, "split_by")),
     help="random: exact counts; stratified: and even over tenths of the expression; "
     "hash: of the sequence, stable when the library grows; family: near sequences together; "
     "column: as --split-column says.",
 )
-@click.option("--seed", default=recipe.RecordsConfig.seed, show_default=True)
-@click.option(
+@option("--seed", default=recipe.RecordsConfig.seed)
+@option(
     "--length",
     default=rules.Rule.length,
-    show_default=True,
     type=click.IntRange(1),
     help="Letters a sequence leaves with, padded with N or cut on the right.",
 )
-@click.option(
+@option(
     "--length-margin",
     default=rules.Rule.length_margin,
-    show_default=True,
     type=click.IntRange(0),
     help="Drop lengths further than this from --length.",
 )
-@click.option(
+@option(
     "--max-n",
     default=rules.Rule.max_n,
-    show_default=True,
     type=click.IntRange(0),
     help="Drop sequences with more N than this.",
 )
-@click.option("--keep-all", is_flag=True, help="Keep sequences of every length (padded or cut).")
-@click.option(
+@option("--keep-all", is_flag=True, help="Keep sequences of every length (padded or cut).")
+@option(
     "--on-malformed",
     default=recipe.RecordsConfig.on_malformed,
-    show_default=True,
     type=click.Choice(recipe.choices(recipe.RecordsConfig, "on_malformed")),
 )
-@click.option("--sequence-column", help="For tables with a header: the column of sequences.")
-@click.option("--expression-column", help="For tables with a header: the column of expressions.")
-@click.option("--split-column", help="For --split-by column: the column that names the split.")
-@click.option(
+@option("--sequence-column", help="For tables with a header: the column of sequences.")
+@option("--expression-column", help="For tables with a header: the column of expressions.")
+@option("--split-column", help="For --split-by column: the column that names the split.")
+@option(
     "--compression",
     default=recipe.RecordsConfig.compression,
-    show_default=True,
     type=click.Choice(recipe.choices(recipe.RecordsConfig, "compression")),
 )
-@click.option(
+@option(
     "--workers",
     "worker_count",
     type=click.IntRange(1),
     help="Processes; as many as cores by default. The bytes are the same.",
 )
-@click.option(
+@option(
     "--mismatches",
     default=recipe.RecordsConfig.mismatches,
-    show_default=True,
     type=click.IntRange(0),
     help="Letters in which sequences of one family may differ.",
 )
-@click.option(
+@option(
     "--leakage/--no-leakage",
     default=recipe.RecordsConfig.leakage,
-    show_default=True,
     help="Count sequences outside training with a near neighbour in it.",
 )
-@click.option("--overwrite", is_flag=True, help="Replace a record set that is there already.")
+@option("--overwrite", is_flag=True, help="Replace a record set that is there already.")
 @_quiet
 def build_records(
     text_files: tuple[Path, ...],
@@ -225,8 +210,8 @@ def build_records(
 
 @main.command("inspect-records")
 @click.argument("records_dir", metavar="DIR", type=PATH)
-@click.option("--json", "as_json", is_flag=True, help="The manifest as it stands.")
-@click.option("--head", default=0, type=click.IntRange(0), help="Also show N examples a split.")
+@option("--json", "as_json", is_flag=True, help="The manifest as it stands.")
+@option("--head", default=0, type=click.IntRange(0), help="Also show N examples a split.")
 @_quiet
 def inspect_records(records_dir: Path, as_json: bool, head: int) -> None:
     """Say what is inside a record set."""
@@ -261,7 +246,7 @@ def verify_records(records_dir: Path) -> None:
 @main.command("export-records")
 @click.argument("records_dir", metavar="DIR", type=PATH)
 @click.argument("out", type=PATH)
-@click.option("--split", help="One split; all of them by default.")
+@option("--split", help="One split; all of them by default.")
 @_quiet
 def export_records(records_dir: Path, out: Path, split: str | None) -> None:
     """Write the examples of a record set to OUT as SEQUENCE<TAB>EXPRESSION lines."""
@@ -274,33 +259,26 @@ def export_records(records_dir: Path, out: Path, split: str | None) -> None:
 @click.argument("recipe_name", metavar="RECIPE")
 @click.argument("records_dir", metavar="RECORDS", type=PATH)
 @click.argument("run_dir", type=PATH)
-@click.option(
+@option(
     "--set",
     "overrides",
     multiple=True,
     metavar="KEY=VALUE",
     help="Change one value of the recipe, such as train.epochs=2; repeatable.",
 )
-@click.option(
-    "--strategy",
-    "kind",
-    default="auto",
-    show_default=True,
-    type=click.Choice(["auto", "one", "mirrored"]),
-)
-@click.option(
+@option("--strategy", "kind", default="auto", type=click.Choice(["auto", "one", "mirrored"]))
+@option(
     "--devices",
     type=click.IntRange(1),
     help="How many GPUs; without one, into how many devices to split the CPU.",
 )
-@click.option(
+@option(
     "--data",
     default="auto",
-    show_default=True,
     type=click.Choice(["auto", "memory", "stream"]),
     help="Hold the training sequences in memory, or read them anew each epoch.",
 )
-@click.option("--overwrite", is_flag=True, help="Replace a run that is there already.")
+@option("--overwrite", is_flag=True, help="Replace a run that is there already.")
 @_quiet
 def fit(
     recipe_name: str,
@@ -334,18 +312,10 @@ def fit(
 @click.argument("model", type=PATH)
 @click.argument("source", metavar="INPUT", type=PATH)
 @click.argument("out", type=PATH)
-@click.option("--split", help="Which split, if INPUT is a records directory.")
-@click.option(
-    "--batch-size", default=recipe.PREDICT_BATCH_SIZE, show_default=True, type=click.IntRange(1)
-)
+@option("--split", help="Which split, if INPUT is a records directory.")
+@option("--batch-size", default=recipe.PREDICT_BATCH_SIZE, type=click.IntRange(1))
 @_quiet
-def predict(
-    model: Path,
-    source: Path,
-    out: Path,
-    split: str | None,
-    batch_size: int,
-) -> None:
+def predict(model: Path, source: Path, out: Path, split: str | None, batch_size: int) -> None:
     """Predict INPUT (text, - or a records directory) with MODEL into the table OUT.
 
     MODEL is a run directory, a .keras file or an export directory.
@@ -362,7 +332,7 @@ def predict(
 @main.command()
 @click.argument("table", metavar="PREDICTIONS", type=PATH)
 @click.argument("truth", required=False, type=PATH)
-@click.option("--out", type=PATH, help="Also write the scores as JSON.")
+@option("--out", type=PATH, help="Also write the scores as JSON.")
 @_quiet
 def evaluate(table: Path, truth: Path | None, out: Path | None) -> None:
     """Score PREDICTIONS against TRUTH, or against their own expression column.
@@ -380,7 +350,7 @@ def evaluate(table: Path, truth: Path | None, out: Path | None) -> None:
 @main.command()
 @click.argument("run_dir", type=PATH)
 @click.argument("out_dir", type=PATH)
-@click.option("--version", type=click.IntRange(1), help="Default: one above the newest.")
+@option("--version", type=click.IntRange(1), help="Default: one above the newest.")
 @_quiet
 def export(run_dir: Path, out_dir: Path, version: int | None) -> None:
     """Write the best model of RUN_DIR as a SavedModel at OUT_DIR/VERSION, for TF Serving."""

@@ -22,32 +22,20 @@ from camformer_tf.data import (
     sequence,
     shards,
     splits,
+    spool,
     text,
     workers,
 )
 
 _BLOCK = 1 << 14  # examples that a writer fills in at a time
-_SHOWN_REJECTS = 5
 _DEFAULTS = recipe.RecordsConfig()
-
-
-@dataclasses.dataclass
-class _Build:
-    """What the text held, gathered while its kept examples go to a spool file."""
-
-    counts: text.Counts = dataclasses.field(default_factory=text.Counts)
-    rejects: list[str] = dataclasses.field(default_factory=list)
-    expression: list[np.ndarray] = dataclasses.field(default_factory=list)
-    hashes: list[np.ndarray] = dataclasses.field(default_factory=list)
-    split: list[str] = dataclasses.field(default_factory=list)
-    sources: list[dict] = dataclasses.field(default_factory=list)
 
 
 @dataclasses.dataclass(frozen=True)
 class _Shards:
-    """A task of a writer: which examples of the spool go to which files of one split."""
+    """A task of a writer: which of the gathered examples go to which files of one split."""
 
-    spool: Path
+    rows: Path
     labels: Path
     label: int
     length: int
@@ -69,7 +57,7 @@ def write(
 
     The set is written beside `out_dir` and takes that name once it is whole. The same text, options
     and seed give the same bytes, whatever the number of workers. Memory is bounded but for 13 bytes
-    a kept line.
+    a kept line, and about 150 while near neighbours are looked for.
 
     Args:
         text_files: files of SEQUENCE<TAB>EXPRESSION lines; .gz is unpacked, "-" is standard input.
@@ -88,24 +76,24 @@ def write(
         raise errors.UserError("--split-by column and --split-column go together: give both.")
     fractions = {} if by_column else splits.parse_fractions(config.split)
     with rundir.new_folder(out_dir, overwrite=overwrite, marker=manifest.FILE) as folder:
-        spool, labels_file = folder / "spool", folder / "labels.npy"
+        rows_file, labels_file = folder / "rows", folder / "labels.npy"
         with workers.pool(_workers(config, text_files)) as run:
-            build = _spool(text_files, spool, rule, config.seed, columns, run, report)
-            _check(build, text_files, config.on_malformed)
-            rows = np.memmap(spool, _spool_type(rule.length), "r")
+            gathered = spool.gather(text_files, rows_file, rule, config.seed, columns, run, report)
+            spool.check(gathered, text_files, config.on_malformed)
+            rows = np.memmap(rows_file, spool.row_type(rule.length), "r")
             report("splitting", 0, len(rows))
             if by_column:
-                labels, fractions = splits.by_column(build.split)
+                labels, fractions = splits.by_column(gathered.split)
             else:
-                labels = _labels(build, rows["letters"], config, fractions)
+                labels = _labels(gathered, rows["letters"], config, fractions)
             near = _near_neighbours(rows["letters"], labels, list(fractions), config)
             np.save(labels_file, labels)
             names = _names(labels, list(fractions), config)
-            tasks = _tasks(spool, labels_file, rule.length, folder, names)
+            tasks = _tasks(rows_file, labels_file, rule.length, folder, names)
             described = _written(run(_write_shards, tasks), labels, names, report)
-        spool.unlink()
+        rows_file.unlink()
         labels_file.unlink()
-        made = _manifest(build, rule, config, fractions, described, near)
+        made = _manifest(gathered, rule, config, fractions, described, near)
         manifest.save(made, folder)
     return made
 
@@ -187,71 +175,8 @@ def _workers(config: recipe.RecordsConfig, text_files: Sequence[Path]) -> int:
     return 1 if small else config.workers or len(os.sched_getaffinity(0))
 
 
-def _spool(
-    text_files: Sequence[Path],
-    spool: Path,
-    rule: rules.Rule,
-    seed: int,
-    columns: dict[str, str] | None,
-    run: workers.Run,
-    report: progress.Report,
-) -> _Build:
-    build = _Build()
-    sources = [text.Source(path) for path in text_files]
-    roles = tuple(columns) if columns else rules.PLAIN
-    with spool.open("wb") as out:
-        for source in sources:
-            chunks = source.named_chunks(columns) if columns else source.chunks()
-            tasks = ((block, rule, source.name, first, seed, roles) for block, first in chunks)
-            for examples, counts, rejects, hashes in run(_parse, tasks):
-                build.counts.add(counts)
-                build.rejects += rejects[: _SHOWN_REJECTS - len(build.rejects)]
-                build.expression.append(examples.expression)
-                build.hashes.append(hashes)
-                build.split += examples.split or []
-                rows = np.empty(counts.kept, _spool_type(rule.length))
-                rows["letters"], rows["expression"] = examples.letters, examples.expression
-                rows.tofile(out)
-                report("reading", build.counts.lines, 0)
-            name, digest = Path(source.name).name, source.digest.hexdigest()
-            build.sources.append(
-                {"name": name, "bytes": source.size, "sha256": digest, "lines": source.lines}
-            )
-    return build
-
-
-def _parse(task: tuple[bytes, rules.Rule, str, int, int, tuple[str, ...]]):
-    block, rule, where, first, seed, roles = task
-    examples, counts, rejects = text.parse(block, rule, where, first, roles)
-    return examples, counts, rejects[:_SHOWN_REJECTS], splits.hashes(examples.letters, seed)
-
-
-def _spool_type(length: int) -> np.dtype:
-    return np.dtype([("letters", np.uint8, (length,)), ("expression", np.float32)])
-
-
-def _check(build: _Build, text_files: Sequence[Path], on_malformed: str) -> None:
-    names = ", ".join(str(path) for path in text_files)
-    if build.counts.malformed and on_malformed == "error":
-        raise errors.UserError(
-            f"{build.counts.malformed:,} of {build.counts.lines:,} lines are malformed:\n"
-            + "\n".join(f"  {reject}" for reject in build.rejects)
-            + ("\n  …" if build.counts.malformed > len(build.rejects) else "")
-            + "\nMend them, or pass --on-malformed skip to leave such lines out."
-        )
-    if not build.counts.lines:
-        raise errors.UserError(f"{names}: no line to read. Expected SEQUENCE<TAB>EXPRESSION lines.")
-    if not build.counts.kept:
-        counts = build.counts
-        raise errors.UserError(
-            f"{names}: none of {counts.lines:,} lines is kept ({counts.malformed:,} malformed, "
-            f"{counts.dropped_n:,} with too many N, {counts.dropped_length:,} of wrong length). "
-            "See --length, --length-margin and --max-n."
-        )
-
-
 def _labels(
-    build: _Build,
+    gathered: spool.Spool,
     letters: np.ndarray,
     config: recipe.RecordsConfig,
     fractions: dict[str, Fraction],
@@ -261,17 +186,17 @@ def _labels(
         families = family.families(letters, mismatches=config.mismatches)
         return splits.by_family(families, fractions, config.seed)
     if config.split_by == "hash":
-        return splits.by_hash(np.concatenate(build.hashes), fractions)
+        return splits.by_hash(np.concatenate(gathered.hashes), fractions)
     if config.split_by == "stratified":
-        return splits.stratified(np.concatenate(build.expression), fractions, config.seed)
-    return splits.random(build.counts.kept, fractions, config.seed)
+        return splits.stratified(np.concatenate(gathered.expression), fractions, config.seed)
+    return splits.random(gathered.counts.kept, fractions, config.seed)
 
 
 def _near_neighbours(
     letters: np.ndarray, labels: np.ndarray, names: list[str], config: recipe.RecordsConfig
 ) -> dict | None:
     """Returns how many sequences of each other split have a near one in the first."""
-    if not config.leakage:
+    if not config.leakage or len(names) == 1:
         return None
     leaked = family.leaked(letters, labels == 0, mismatches=config.mismatches)
     counts = np.bincount(labels[leaked], minlength=len(names)).tolist()
@@ -296,13 +221,13 @@ def _names(
 
 
 def _tasks(
-    spool: Path, labels: Path, length: int, folder: Path, names: dict[str, list[str]]
+    rows: Path, labels: Path, length: int, folder: Path, names: dict[str, list[str]]
 ) -> Iterable[_Shards]:
-    """Yields writers' tasks, up to eight shards each: a writer reads the whole spool for them."""
+    """Yields writers' tasks, up to eight shards each: a writer reads all rows for them."""
     for label, files in enumerate(names.values()):
         for start in range(0, len(files), 8):
             own = {i: folder / files[i] for i in range(start, min(start + 8, len(files)))}
-            yield _Shards(spool, labels, label, length, len(files), own)
+            yield _Shards(rows, labels, label, length, len(files), own)
 
 
 def _write_shards(task: _Shards) -> list[tuple[str, int, str]]:
@@ -315,9 +240,9 @@ def _write_shards(task: _Shards) -> list[tuple[str, int, str]]:
         for index, file in plain.items()
         if task.files[index].suffix == ".gz"
     }
-    with task.spool.open("rb") as spool:
+    with task.rows.open("rb") as rows_file:
         for start in range(0, len(labels), _BLOCK):
-            block = np.fromfile(spool, _spool_type(task.length), _BLOCK)
+            block = np.fromfile(rows_file, spool.row_type(task.length), _BLOCK)
             own = np.flatnonzero(labels[start : start + len(block)] == task.label)
             for index, file in (plain | packed).items():
                 rows = block[own[(index - done) % task.shards :: task.shards]]
@@ -358,21 +283,21 @@ def _written(
 
 
 def _manifest(
-    build: _Build,
+    gathered: spool.Spool,
     rule: rules.Rule,
     config: recipe.RecordsConfig,
     fractions: dict[str, Fraction],
     written: dict[str, dict],
     near: dict | None,
 ) -> manifest.Manifest:
-    expression = np.concatenate(build.expression).astype(np.float64)
-    hashes = np.sort(np.concatenate(build.hashes))
+    expression = np.concatenate(gathered.expression).astype(np.float64)
+    hashes = np.sort(np.concatenate(gathered.hashes))
     return manifest.Manifest(
         schema_version=manifest.SCHEMA_VERSION,
         sequence_length=rule.length,
         features={"sequence": "bytes", "expression": "float"},
         rule=dataclasses.asdict(rule),
-        counts=dataclasses.asdict(build.counts),
+        counts=dataclasses.asdict(gathered.counts),
         split={
             "by": config.split_by,
             "seed": config.seed,
@@ -386,7 +311,7 @@ def _manifest(
             "std": float(expression.std()),
             "integer_fraction": float(np.mean(expression == np.round(expression))),
         },
-        source=build.sources,
+        source=gathered.sources,
         duplicates=int(np.count_nonzero(hashes[1:] == hashes[:-1])),
         near_neighbours=near,
         created_by={"version": camformer_tf.__version__},

@@ -1,3 +1,4 @@
+import contextlib
 import gzip
 import hashlib
 import io
@@ -5,6 +6,7 @@ import json
 import os
 import re
 import struct
+import subprocess
 import sys
 import types
 from pathlib import Path
@@ -15,7 +17,7 @@ import tensorflow as tf
 
 import camformer_tf
 from camformer_tf import errors, recipe
-from camformer_tf.data import manifest, records, rules, sequence, simulate, text
+from camformer_tf.data import manifest, records, rules, sequence, simulate, text, verify
 
 SHORT = rules.Rule(length=8, length_margin=2, max_n=1)  # lets tests have short lines
 ROWS = [("".join(np.roll(list("AACCGGTT"), i)), float(i)) for i in range(8)]
@@ -522,6 +524,31 @@ def test_head_names_a_broken_shard(tmp_path, case):
     shard.unlink() if data is None else shard.write_bytes(data)
     with pytest.raises(errors.UserError, match=f"{shard}: .*Build the records again"):
         records.head(folder, "all", 8)
+
+
+# --- killed ---
+
+
+@pytest.mark.slow
+def test_a_killed_build_leaves_nothing_that_fit_would_take(library_text, tmp_path):
+    text_file = tmp_path / "library.txt"
+    text_file.write_text(library_text.read_text() * 40)  # 120,000 lines: a build of a second or two
+    command = [sys.executable, "-m", "camformer_tf.cli", "build-records", str(text_file)]
+    killed = 0
+    for wait in np.random.default_rng().uniform(0.2, 2.0, 10):
+        out = tmp_path / f"{wait:.6f}"
+        build = subprocess.Popen([*command, str(out), "--quiet"], stdout=subprocess.DEVNULL)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            build.wait(wait)
+        killed += build.poll() is None
+        build.kill()
+        build.wait()
+        if out.exists():
+            assert verify.verify(out) == []
+        else:
+            with pytest.raises(errors.UserError, match="is no directory"):
+                manifest.load(out)
+    assert killed
 
 
 # --- tables with a header ---
