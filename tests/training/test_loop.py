@@ -1,3 +1,6 @@
+import subprocess
+import sys
+
 import keras
 import numpy as np
 import pytest
@@ -118,3 +121,39 @@ def test_all_epochs_share_one_trace(examples):
 def test_a_loss_that_is_not_finite_ends_the_training_with_advice(examples):
     with pytest.raises(errors.UserError, match="epoch 1, step .*learning_rate"):
         train(new_model(keras.optimizers.SGD(1e30)), examples, loss="mse")
+
+
+MASKS = """
+import tensorflow as tf
+import subprocess
+import sys
+
+import keras
+from camformer_tf.training import loop, strategy
+devices = strategy.make("mirrored", 2)
+with devices.strategy.scope():
+    model = keras.Sequential([keras.Input((1000,)), keras.layers.Dropout(0.5, seed=3)])
+
+@tf.function
+def masks():
+    ones = tf.ones((1, 1000))
+    return devices.strategy.run(lambda: model(ones, training=True))
+
+def equal_share():
+    a, b = devices.strategy.experimental_local_results(masks())
+    return float(tf.reduce_mean(tf.cast(a == b, tf.float32)))
+
+print(equal_share())
+loop._spread_seeds(model, devices.strategy)
+print(equal_share(), equal_share())
+"""
+
+
+@pytest.mark.distributed
+def test_replicas_draw_dropout_masks_of_their_own():
+    done = subprocess.run(
+        [sys.executable, "-c", MASKS], capture_output=True, text=True, timeout=120, check=True
+    )
+    before, *after = map(float, done.stdout.split())
+    assert before == 1  # why the seeds are spread
+    assert all(0.4 < share < 0.6 for share in after)  # two independent fair coins
