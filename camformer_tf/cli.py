@@ -227,7 +227,7 @@ def inspect_records(records_dir: Path, as_json: bool, head: int) -> None:
 
         for split in described.splits:
             for sequence, expression in records.head(records_dir, split, head):
-                click.echo(f"{split}\t{sequence}\t{expression}")
+                click.echo(f"{split}\t{sequence}\t{expression:.9g}")
 
 
 @main.command("verify-records")
