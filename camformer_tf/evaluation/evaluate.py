@@ -52,7 +52,8 @@ def evaluate(table_path: Path, truth_path: Path | None = None) -> Scores:
             f"{table_path}: has no expression column. Name the measured values: "
             f"camformer-tf evaluate {table_path} TRUTH"
         )
-    if missing := np.flatnonzero(~np.isfinite(expression)).tolist():
+    predicted = ~np.isnan(table.prediction)
+    if missing := np.flatnonzero(predicted & ~np.isfinite(expression)).tolist():
         raise errors.UserError(
             f"{where}: row {missing[0] + 1} has no finite expression ({len(missing)} rows in all)."
         )
@@ -61,7 +62,6 @@ def evaluate(table_path: Path, truth_path: Path | None = None) -> Scores:
             f"{table_path}: row {infinite[0] + 1} has an infinite prediction ({len(infinite)} rows "
             "in all)."
         )
-    predicted = ~np.isnan(table.prediction)
     if not predicted.any():
         raise errors.UserError(f"{table_path}: not one row has a prediction.")
     return score(expression[predicted], table.prediction[predicted], int((~predicted).sum()))
@@ -89,15 +89,17 @@ def save(scores: Scores, path: Path) -> None:
 
 
 def _truth(path: Path, table: predictions.Table) -> np.ndarray:
-    """Returns the expression of a text whose sequences are the table's, row for row."""
+    """Returns the expression of a text whose sequences are the table's, row for row; NaN where a
+    malformed line has no prediction either."""
     sequences, values = [], []
     for block, first in text.Source(path).chunks():
         for number, line in enumerate(block.split(b"\n"), first):
             if fields := line.split():
-                if reason := rules.malformed(fields):
+                reason, row = rules.malformed(fields), len(values)
+                if reason and not np.isnan(table.prediction[row : row + 1]).any():
                     raise errors.UserError(f"{path}:{number}: {reason}.")
-                sequences.append(fields[0].decode())
-                values.append(float(fields[1]))
+                sequences.append(fields[0].decode("utf-8", "replace"))
+                values.append(np.nan if reason else float(fields[1]))
     if len(sequences) != len(table.sequences):
         raise errors.UserError(
             f"{path}: has {len(sequences):,} rows, the predictions have {len(table.sequences):,}. "

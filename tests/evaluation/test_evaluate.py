@@ -87,6 +87,16 @@ def test_rows_without_a_prediction_are_counted_and_left_out(tmp_path):
     assert scores.unpredicted == 2
 
 
+def test_lines_that_could_not_be_predicted_need_not_be_judged(tmp_path):
+    (tmp_path / "p.tsv").write_text(
+        "sequence\tprediction\nACGX\t\nAAAA\t1.0\nCCCC\t2.0\nGGGG\t4.0\nTTTT\t\n"
+    )
+    (tmp_path / "t.txt").write_text("ACGX\t5\nAAAA\t1\nCCCC\t2\nGGGG\t3\nTTTT\tnan\n")
+    scores = evaluate.evaluate(tmp_path / "p.tsv", tmp_path / "t.txt")
+    check(scores, np.array([1.0, 2.0, 3.0]), np.array([1.0, 2.0, 4.0]))
+    assert scores.unpredicted == 2
+
+
 def test_one_row_has_errors_but_no_correlation(tmp_path):
     scores = evaluate.evaluate(table(tmp_path, [3.0], [1.0]))
     assert dataclasses.astuple(scores) == (1, 0, None, None, None, 2.0, 2.0)
