@@ -197,7 +197,7 @@ def build_records(
             shards,
             on_malformed,
             compression,
-            worker_count,
+            worker_count or os.cpu_count() or 1,
             mismatches,
             leakage,
         ),

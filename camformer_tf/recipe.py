@@ -50,7 +50,7 @@ class RecordsConfig:
     shards: Count = 16
     on_malformed: Literal["error", "skip"] = "error"
     compression: Literal["none", "gzip"] = "none"
-    workers: Count | None = None  # processes; as many as cores by default
+    workers: Count = 1  # processes; more need a script with `if __name__ == "__main__":`
     mismatches: Whole = 3  # letters in which sequences of one family may differ
     leakage: bool = True  # whether to look for sequences with near neighbours in training
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import gzip
 import hashlib
-import os
 from collections.abc import Iterable, Sequence
 from fractions import Fraction
 from pathlib import Path
@@ -172,7 +171,7 @@ def _workers(config: recipe.RecordsConfig, text_files: Sequence[Path]) -> int:
     """Returns how many processes to use: a small text is done before others have started."""
     sizes = [path.stat().st_size for path in text_files if path.is_file()]
     small = len(sizes) == len(text_files) and sum(sizes) < 1 << 25
-    return 1 if small else config.workers or len(os.sched_getaffinity(0))
+    return 1 if small else config.workers
 
 
 def _labels(
