@@ -5,7 +5,8 @@ from __future__ import annotations
 import dataclasses
 import gzip
 import hashlib
-from collections.abc import Iterable, Sequence
+import shutil
+from collections.abc import Iterator, Sequence
 from fractions import Fraction
 from pathlib import Path
 
@@ -16,30 +17,30 @@ from camformer_tf import errors, progress, recipe, rundir
 from camformer_tf.data import (
     family,
     layout,
+    leakage,
     manifest,
     rules,
     sequence,
     shards,
     splits,
     spool,
+    strands,
     text,
     workers,
 )
 
-_BLOCK = 1 << 14  # examples that a writer fills in at a time
+_EXPORTED = 1 << 14  # examples turned into text at a time
+_COPIED = 1 << 20  # bytes packed at a time
 _DEFAULTS = recipe.RecordsConfig()
 
 
 @dataclasses.dataclass(frozen=True)
-class _Shards:
-    """A task of a writer: which of the gathered examples go to which files of one split."""
+class _Task:
+    """Some of the gathered examples, how many of each split come before them, and its shards."""
 
-    rows: Path
-    labels: Path
-    label: int
-    length: int
-    shards: int
-    files: dict[int, Path]  # index among the shards → file
+    part: spool.Part
+    before: list[int]
+    files: list[list[Path]]
 
 
 def write(
@@ -56,7 +57,8 @@ def write(
 
     The set is written beside `out_dir` and takes that name once it is whole. The same text, options
     and seed give the same bytes, whatever the number of workers. Memory is bounded but for 13 bytes
-    a kept line, and about 150 while near neighbours are looked for.
+    a kept line and, to look for near neighbours, about 250 for each line outside training (and for
+    each in training that shares a piece with one of those); a family split takes 110 a line.
 
     Args:
         text_files: files of SEQUENCE<TAB>EXPRESSION lines; .gz is unpacked, "-" is standard input.
@@ -74,22 +76,29 @@ def write(
     if by_column != ("split" in (columns or {})):
         raise errors.UserError("--split-by column and --split-column go together: give both.")
     fractions = {} if by_column else splits.parse_fractions(config.split)
-    with rundir.new_folder(out_dir, overwrite=overwrite, marker=manifest.FILE) as folder:
+    with (
+        rundir.new_folder(out_dir, overwrite=overwrite, marker=manifest.FILE) as folder,
+        workers.pool(_workers(config, text_files)) as run,
+    ):
         rows_file, labels_file = folder / "rows", folder / "labels.npy"
-        with workers.pool(_workers(config, text_files)) as run:
-            gathered = spool.gather(text_files, rows_file, rule, config.seed, columns, run, report)
-            spool.check(gathered, text_files, config.on_malformed)
-            rows = np.memmap(rows_file, spool.row_type(rule.length), "r")
-            report("splitting", 0, len(rows))
-            if by_column:
-                labels, fractions = splits.by_column(gathered.split)
-            else:
-                labels = _labels(gathered, rows["letters"], config, fractions)
-            near = _near_neighbours(rows["letters"], labels, list(fractions), config)
-            np.save(labels_file, labels)
-            names = _names(labels, list(fractions), config)
-            tasks = _tasks(rows_file, labels_file, rule.length, folder, names)
-            described = _written(run(_write_shards, tasks), labels, names, report)
+        gathered = spool.gather(text_files, rows_file, rule, config.seed, columns, run, report)
+        spool.check(gathered, text_files, config.on_malformed)
+        kept = gathered.counts.kept
+        parts = list(gathered.parts(labels_file))
+        library = strands.columns(gathered.letter_counts, kept)
+        report("splitting", 0, kept)
+        if by_column:
+            labels, fractions = splits.by_column(gathered.split)
+        else:
+            labels = _labels(gathered, parts, library, config, fractions)
+        names = list(fractions)
+        np.save(labels_file, labels)
+        files = _files(labels, names, config)
+        near = None
+        if config.leakage and len(names) > 1:
+            found = leakage.leaked(parts, library, folder, run, mismatches=config.mismatches)
+            near = _near_neighbours(found, labels[labels != 0], names, config)
+        described = _write_shards(parts, labels, folder, files, run, report)
         rows_file.unlink()
         labels_file.unlink()
         made = _manifest(gathered, rule, config, fractions, described, near)
@@ -158,9 +167,9 @@ def export(
     with rundir.new_file(out) as temporary, temporary.open("w") as file:
         for name in [split] if split else described.splits:
             examples = read(folder, name)
-            for start in range(0, len(examples.expression), _BLOCK):
-                names = sequence.text(examples.letters[start : start + _BLOCK])
-                values = map(str, examples.expression[start : start + _BLOCK])
+            for start in range(0, len(examples.expression), _EXPORTED):
+                names = sequence.text(examples.letters[start : start + _EXPORTED])
+                values = map(str, examples.expression[start : start + _EXPORTED])
                 file.writelines(f"{s}\t{v}\n" for s, v in zip(names, values, strict=True))
                 done += len(names)
                 report("exporting", done, described.counts["kept"])
@@ -176,34 +185,35 @@ def _workers(config: recipe.RecordsConfig, text_files: Sequence[Path]) -> int:
 
 def _labels(
     gathered: spool.Spool,
-    letters: np.ndarray,
+    parts: Sequence[spool.Part],
+    library: strands.Columns,
     config: recipe.RecordsConfig,
     fractions: dict[str, Fraction],
 ) -> np.ndarray:
     """Returns the index of each kept example's split: uint8 (kept,)."""
+    kept = gathered.counts.kept
     if config.split_by == "family":
-        families = family.families(letters, mismatches=config.mismatches)
+        letters = (part.rows.read()["letters"] for part in parts)
+        packed = strands.pack(letters, kept, library)
+        families = family.families(packed, mismatches=config.mismatches)
         return splits.by_family(families, fractions, config.seed)
     if config.split_by == "hash":
         return splits.by_hash(np.concatenate(gathered.hashes), fractions)
     if config.split_by == "stratified":
         return splits.stratified(np.concatenate(gathered.expression), fractions, config.seed)
-    return splits.random(gathered.counts.kept, fractions, config.seed)
+    return splits.random(kept, fractions, config.seed)
 
 
 def _near_neighbours(
-    letters: np.ndarray, labels: np.ndarray, names: list[str], config: recipe.RecordsConfig
-) -> dict | None:
-    """Returns how many sequences of each other split have a near one in the first."""
-    if not config.leakage or len(names) == 1:
-        return None
-    leaked = family.leaked(letters, labels == 0, mismatches=config.mismatches)
-    counts = np.bincount(labels[leaked], minlength=len(names)).tolist()
+    found: np.ndarray, labels: np.ndarray, names: list[str], config: recipe.RecordsConfig
+) -> dict:
+    """Returns how many sequences of each split but the first have a near one in the first."""
+    counts = np.bincount(labels[found], minlength=len(names)).tolist()
     in_training = dict(zip(names[1:], counts[1:], strict=True))
     return {"mismatches": config.mismatches, "in_training": in_training}
 
 
-def _names(
+def _files(
     labels: np.ndarray, names: list[str], config: recipe.RecordsConfig
 ) -> dict[str, list[str]]:
     """Returns the file names of each split's shards: as many as asked, at most one an example."""
@@ -219,66 +229,74 @@ def _names(
     }
 
 
-def _tasks(
-    rows: Path, labels: Path, length: int, folder: Path, names: dict[str, list[str]]
-) -> Iterable[_Shards]:
-    """Yields writers' tasks, up to eight shards each: a writer reads all rows for them."""
-    for label, files in enumerate(names.values()):
-        for start in range(0, len(files), 8):
-            own = {i: folder / files[i] for i in range(start, min(start + 8, len(files)))}
-            yield _Shards(rows, labels, label, length, len(files), own)
-
-
-def _write_shards(task: _Shards) -> list[tuple[str, int, str]]:
-    """Writes example i of a split to shard i modulo their count, for the task's shards; returns
-    each file's name, size in bytes and SHA-256."""
-    shape, labels, done = layout.of(task.length), np.load(task.labels, mmap_mode="r"), 0
-    plain = {index: path.open("wb") for index, path in task.files.items()}
-    packed = {
-        index: gzip.GzipFile("", "wb", 6, file, mtime=0)
-        for index, file in plain.items()
-        if task.files[index].suffix == ".gz"
-    }
-    with task.rows.open("rb") as rows_file:
-        for start in range(0, len(labels), _BLOCK):
-            block = np.fromfile(rows_file, spool.row_type(task.length), _BLOCK)
-            own = np.flatnonzero(labels[start : start + len(block)] == task.label)
-            for index, file in (plain | packed).items():
-                rows = block[own[(index - done) % task.shards :: task.shards]]
-                examples = text.Examples(rows["letters"], rows["expression"])
-                file.write(shards.frames(examples, shape))
-            done += len(own)
-    for file in [*packed.values(), *plain.values()]:
-        file.close()
-    return [(path.name, path.stat().st_size, _sha256(path)) for path in task.files.values()]
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _written(
-    results: Iterable[list[tuple[str, int, str]]],
+def _write_shards(
+    parts: Sequence[spool.Part],
     labels: np.ndarray,
-    names: dict[str, list[str]],
+    folder: Path,
+    files: dict[str, list[str]],
+    run: workers.Run,
     report: progress.Report,
 ) -> dict[str, dict]:
-    """Returns the manifest's entry for each split, when all its shards are written."""
-    sizes = dict(zip(names, np.bincount(labels).tolist(), strict=True))
-    made, written = {}, 0
-    for result in results:
-        for name, size, digest in result:
-            split = name[: name.rindex("-of-")].rpartition("-")[0]
-            index, count = names[split].index(name), len(names[split])
-            examples = len(range(index, sizes[split], count))
-            made[name] = {"file": name, "examples": examples, "bytes": size, "sha256": digest}
-            written += examples
+    """Writes all shards and returns the manifest's entry for each split.
+
+    All records have one size, so each part of the examples has its known places in every shard."""
+    paths = [[folder / name.removesuffix(".gz") for name in names] for names in files.values()]
+    for path in (path for own in paths for path in own):
+        path.touch()
+
+    def tasks() -> Iterator[_Task]:
+        before = np.zeros(len(files), int)
+        for part in parts:
+            yield _Task(part, before.tolist(), paths)
+            own = labels[part.first : part.first + int(part.rows.counts.sum())]
+            before += np.bincount(own, minlength=len(files))
+
+    written = 0
+    for count in run(_write_part, tasks()):
+        written += count
         report("writing", written, len(labels))
-    return {
-        name: {"examples": sizes[name], "shards": [made[file] for file in files]}
-        for name, files in names.items()
-    }
+    finished = run(_finish, (folder / name for names in files.values() for name in names))
+    described = {}
+    for (name, own), size in zip(files.items(), np.bincount(labels).tolist(), strict=True):
+        shards = [
+            {"file": file, "examples": len(range(i, size, len(own)))} | next(finished)
+            for i, file in enumerate(own)
+        ]
+        described[name] = {"examples": size, "shards": shards}
+    return described
+
+
+def _write_part(task: _Task) -> int:
+    """Writes example i of a split to shard i modulo their count, for some of the examples."""
+    rows, labels = task.part.read()
+    weighted = task.part.rows.weighted
+    weight = rows["weight"] if weighted else None
+    examples = text.Examples(rows["letters"], rows["expression"], weight)
+    frames = shards.frames(examples, layout.of(task.part.rows.length, weighted=weighted))
+    for label, (before, files) in enumerate(zip(task.before, task.files, strict=True)):
+        own = np.flatnonzero(labels == label)
+        for i, path in enumerate(files):
+            first = (i - before) % len(files)
+            with path.open("r+b") as file:
+                file.seek((before + first) // len(files) * frames.shape[1])
+                file.write(frames[own[first :: len(files)]])
+    return len(rows)
+
+
+def _finish(path: Path) -> dict[str, int | str]:
+    """Packs a shard if its name says so, and returns its size in bytes and its SHA-256."""
+    if path.suffix == ".gz":
+        plain = path.with_suffix("")
+        with (
+            plain.open("rb") as source,
+            path.open("wb") as file,
+            gzip.GzipFile("", "wb", 6, file, mtime=0) as packed,
+        ):
+            shutil.copyfileobj(source, packed, _COPIED)
+        plain.unlink()
+    with path.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    return {"bytes": path.stat().st_size, "sha256": digest}
 
 
 def _manifest(

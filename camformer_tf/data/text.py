@@ -19,6 +19,7 @@ from camformer_tf.data import lines, rules
 
 _CHUNK = 1 << 20  # bytes of text parsed at a time: 8,600 lines of 110 letters
 _LONGEST_LINE = 1 << 24
+_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _ROWS = 1 << 14  # of a table with a header, read at a time
 
 
@@ -37,6 +38,26 @@ class Counts:
     def add(self, other: Counts) -> None:
         for name, value in dataclasses.asdict(other).items():
             setattr(self, name, getattr(self, name) + value)
+
+
+@dataclasses.dataclass(frozen=True)
+class Block:
+    """Whole lines of a text: the number of the first, how many, and the lines themselves, or where
+    they lie in a file on this machine, for another process to read."""
+
+    first: int
+    lines: int
+    data: bytes | None
+    path: Path | None = None
+    offset: int = 0
+    size: int = 0
+
+    def read(self) -> bytes:
+        if self.data is not None:
+            return self.data
+        with self.path.open("rb") as file:
+            file.seek(self.offset)
+            return file.read(self.size)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -68,14 +89,15 @@ class Source(io.RawIOBase):
     def __init__(self, path: Path):
         self.name = "standard input" if str(path) == "-" else str(path)
         self.size, self.lines, self.digest = 0, 0, hashlib.sha256()
-        if str(path) != "-" and not path.is_file():
+        if str(path) != "-" and (path.is_dir() or not path.exists()):
             what = "is not a file" if path.exists() else "no such file"
             raise errors.UserError(f"{path}: {what}. Check the path.")
         try:
             self._file = sys.stdin.buffer if str(path) == "-" else path.open("rb")
         except OSError as error:
             raise errors.UserError(f"{path}: cannot be opened ({error.strerror}).") from error
-        self._gzip = path.suffix == ".gz"
+        self._path, self._gzip = path, path.suffix == ".gz"
+        self._in_place = not self._gzip and str(path) != "-" and path.is_file()
 
     def readable(self) -> bool:
         return True
@@ -87,14 +109,14 @@ class Source(io.RawIOBase):
         self.digest.update(data)
         return len(data)
 
-    def chunks(self) -> Iterator[tuple[bytes, int]]:
-        """Yields whole lines, about `_CHUNK` bytes at a time, and the number of the first."""
+    def blocks(self) -> Iterator[Block]:
+        """Yields the lines, about `_CHUNK` bytes at a time."""
         with self._opened() as stream:
             yield from self._lines(stream)
 
-    def named_chunks(self, names: dict[str, str]) -> Iterator[tuple[bytes, int]]:
+    def named_blocks(self, names: dict[str, str]) -> Iterator[Block]:
         """Yields the rows of a table with a header as lines of the columns asked for, in the order
-        of `names` (ours → the table's), and the number of the first.
+        of `names` (ours → the table's).
 
         Commas part the columns of a .csv file (quotes are understood), tabs those of a .tsv file,
         white space those of any other.
@@ -118,7 +140,8 @@ class Source(io.RawIOBase):
                         )
                     fields = zip(*(table[name].fillna("") for name in wanted), strict=True)
                     rows = ["\t".join(row).replace("\n", " ") for row in fields]
-                    yield "\n".join(rows).encode(), int(table.index[0]) + 2
+                    first = int(table.index[0]) + 2
+                    yield Block(first, len(rows), "\n".join(rows).encode())
                     self.lines = int(table.index[-1]) + 2
             except pd.errors.EmptyDataError:
                 return
@@ -135,24 +158,30 @@ class Source(io.RawIOBase):
             if self._file is not sys.stdin.buffer:
                 self._file.close()
 
-    def _lines(self, stream: io.RawIOBase) -> Iterator[tuple[bytes, int]]:
-        rest = b""
+    def _lines(self, stream: io.RawIOBase) -> Iterator[Block]:
+        rest, offset = b"", 0
         while data := stream.read(_CHUNK):
-            if not self.lines and not rest:
-                data = data.removeprefix(b"\xef\xbb\xbf")  # a byte order mark
+            if not self.lines and not rest and data.startswith(_BYTE_ORDER_MARK):
+                data, offset = data.removeprefix(_BYTE_ORDER_MARK), len(_BYTE_ORDER_MARK)
             whole, newline, tail = data.rpartition(b"\n")
             block, rest = (rest + whole + newline, tail) if newline else (b"", rest + data)
             if block:
-                yield block, self.lines + 1
-                self.lines += block.count(b"\n")
+                yield self._block(block, block.count(b"\n"), offset)
+                offset += len(block)
             if len(rest) > _LONGEST_LINE:
                 raise errors.UserError(
                     f"{self.name}:{self.lines + 1}: a line of more than {_LONGEST_LINE:,} "
                     "bytes. This is no text of SEQUENCE<TAB>EXPRESSION lines."
                 )
         if rest:
-            yield rest, self.lines + 1
-            self.lines += 1
+            yield self._block(rest, 1, offset)
+
+    def _block(self, data: bytes, lines: int, offset: int) -> Block:
+        first = self.lines + 1
+        self.lines += lines
+        if self._in_place:
+            return Block(first, lines, None, self._path, offset, len(data))
+        return Block(first, lines, data)
 
 
 def parse(
@@ -220,8 +249,8 @@ def read_rows(source: Source, rule: rules.Rule) -> Iterator[Rows]:
     does not admit gets a reason.
     """
     columns = 0
-    for block, _ in source.chunks():
-        rows = [fields for line in block.split(b"\n") if (fields := line.split())]
+    for block in source.blocks():
+        rows = [fields for line in block.read().split(b"\n") if (fields := line.split())]
         if not rows:
             continue
         if not columns:

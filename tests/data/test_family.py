@@ -8,7 +8,7 @@ from scipy import sparse
 from scipy.sparse import csgraph
 
 from camformer_tf import errors
-from camformer_tf.data import family, grammar
+from camformer_tf.data import family, grammar, strands
 
 COMPLEMENT = np.zeros(256, np.uint8)
 COMPLEMENT[list(b"ACGTN")] = list(b"TGCAN")
@@ -16,6 +16,18 @@ ALL = {"_SMALL": 0, "_DIRECT": 0, "_CROWDED": 0.99, "_TILE": (3, 5)}  # every gr
 PAIRS = {"_SMALL": 500, "_DIRECT": 0, "_CROWDED": 0.99, "_TILE": (3, 5)}
 LIMITS = st.sampled_from([{}, ALL, PAIRS, {"_DIRECT": 2, "_SMALL": 4, "_TILE": (2, 64)}])
 COUNTS = st.sampled_from([0, 1, 2, 3, 5])  # mismatches
+
+
+def families(letters: np.ndarray, **options) -> np.ndarray:
+    return family.families(strands.of(letters), **options)
+
+
+def leaked(letters: np.ndarray, training: np.ndarray, **options) -> np.ndarray:
+    return family.leaked(strands.of(letters), training, **options)
+
+
+def core_of(letters: np.ndarray) -> slice:
+    return strands.columns(strands.count(letters), len(letters)).core
 
 
 def reverse_complement(letters: np.ndarray) -> np.ndarray:
@@ -97,10 +109,8 @@ def test_families_are_the_connected_components_of_all_near_pairs(
     with pytest.MonkeyPatch.context() as patch:
         for name, value in limits.items():
             patch.setattr(family, name, value)
-        labels = family.families(letters, mismatches=mismatches)
-    np.testing.assert_array_equal(
-        labels, judged_families(letters, family.core(letters), mismatches)
-    )
+        labels = families(letters, mismatches=mismatches)
+    np.testing.assert_array_equal(labels, judged_families(letters, core_of(letters), mismatches))
 
 
 @pytest.mark.parametrize("mismatches", [0, 1, 3])
@@ -112,7 +122,7 @@ def test_families_of_a_design_with_many_variants_are_its_connected_components(mi
         row[columns] = rng.choice(list(b"ACGT"), len(columns))
     letters = promoters(cores)
     np.testing.assert_array_equal(
-        family.families(letters, mismatches=mismatches),
+        families(letters, mismatches=mismatches),
         judged_families(letters, grammar.REGION, mismatches),
     )
 
@@ -120,22 +130,20 @@ def test_families_of_a_design_with_many_variants_are_its_connected_components(mi
 def test_families_do_not_depend_on_the_order_of_the_sequences():
     letters = planted(5, 110, 3, flanked=True, with_n=True)
     order = np.random.default_rng(0).permutation(len(letters))
-    np.testing.assert_array_equal(
-        family.families(letters[order]), renumbered(family.families(letters)[order])
-    )
+    np.testing.assert_array_equal(families(letters[order]), renumbered(families(letters)[order]))
 
 
 def test_families_are_the_same_every_time_and_leave_the_letters_alone():
     letters = planted(6, 110, 3, flanked=True, with_n=True)
     before = letters.copy()
-    np.testing.assert_array_equal(family.families(letters), family.families(letters))
+    np.testing.assert_array_equal(families(letters), families(letters))
     np.testing.assert_array_equal(letters, before)
 
 
 def test_three_mismatches_are_one_family_and_four_are_two():
     one = promoters(random_cores(50))
     near, far = mutated(one[:1], 20, 50, 90), mutated(one[1:2], 20, 50, 60, 90)
-    labels = family.families(np.concatenate([one, near, far]))
+    labels = families(np.concatenate([one, near, far]))
     assert labels[50] == labels[0]
     assert labels[51] == 50
 
@@ -143,13 +151,13 @@ def test_three_mismatches_are_one_family_and_four_are_two():
 def test_reverse_complements_of_the_core_are_one_family_whatever_the_flanks():
     cores = random_cores(50)
     reverse = promoters(reverse_complement(cores[:1]))
-    labels = family.families(np.concatenate([promoters(cores), mutated(reverse, 0, 1, 2, 3, 40)]))
+    labels = families(np.concatenate([promoters(cores), mutated(reverse, 0, 1, 2, 3, 40)]))
     assert labels[50] == labels[0]
 
 
 def test_mismatches_in_a_flank_count_on_the_same_strand():
     one = promoters(random_cores(50))
-    labels = family.families(
+    labels = families(
         np.concatenate([one, mutated(one[:1], 0, 50, 109), mutated(one[1:2], 0, 1, 50, 109)])
     )
     assert labels[50] == labels[0]
@@ -161,24 +169,24 @@ def test_n_equals_only_n():
     one[0, 20:24] = ord("N")
     changed = one[[0, 0]]
     changed[0, 20:24], changed[1, 60:63] = list(b"ACGT"), list(b"NNN")
-    assert family.families(np.concatenate([one, changed])).tolist() == [*range(50), 50, 0]
+    assert families(np.concatenate([one, changed])).tolist() == [*range(50), 50, 0]
 
 
 def test_a_copy_that_lost_a_letter_is_another_family():
     one = promoters(random_cores(50))
     shifted = np.concatenate([one[:1, :40], one[:1, 41:], np.full((1, 1), ord("N"))], axis=1)
-    assert family.families(np.concatenate([one, shifted]))[50] == 50
+    assert families(np.concatenate([one, shifted]))[50] == 50
 
 
 @pytest.mark.parametrize("count", [0, 1, 2])
 def test_a_library_may_be_empty_or_tiny(count):
     letters = np.tile(np.frombuffer(b"ACGTN" * 22, np.uint8), (count, 1))
-    assert family.families(letters).tolist() == [0] * count
-    assert family.leaked(letters, np.ones(count, bool)).tolist() == [False] * count
+    assert families(letters).tolist() == [0] * count
+    assert leaked(letters, np.ones(count, bool)).tolist() == [False] * count
 
 
 def test_duplicates_alone_are_one_family():
-    assert not family.families(np.repeat(promoters(random_cores(1)), 3000, axis=0)).any()
+    assert not families(np.repeat(promoters(random_cores(1)), 3000, axis=0)).any()
 
 
 # --- what it costs ---
@@ -190,7 +198,7 @@ def test_sequences_that_share_most_of_their_letters_are_not_compared_pair_by_pai
     cores = np.repeat(random_cores(1), count, axis=0)
     cores[:, :: 80 // free] = random_cores(count, seed=1)[:, :free]
     with caplog.at_level(logging.DEBUG, "camformer_tf.data.family"):
-        family.families(promoters(cores))
+        families(promoters(cores))
     assert compared(caplog) < count**2 / 10
 
 
@@ -199,14 +207,14 @@ def test_single_variants_of_some_sequences_cost_some_comparisons_each(caplog):
     for row, core in enumerate(cores):
         core[row % 240 // 3] = np.frombuffer(b"ACGT", np.uint8)[row % 4]
     with caplog.at_level(logging.DEBUG, "camformer_tf.data.family"):
-        labels = family.families(promoters(cores))
+        labels = families(promoters(cores))
     np.testing.assert_array_equal(labels, np.repeat(np.arange(20), 240))
     assert compared(caplog) < 100 * len(cores)
 
 
 def test_random_sequences_are_hardly_compared(caplog):
     with caplog.at_level(logging.DEBUG, "camformer_tf.data.family"):
-        labels = family.families(promoters(random_cores(20_000)))
+        labels = families(promoters(random_cores(20_000)))
     np.testing.assert_array_equal(labels, np.arange(20_000))
     assert compared(caplog) < 100
 
@@ -236,37 +244,37 @@ def test_leaked_are_those_with_a_near_pair_in_training(
     with pytest.MonkeyPatch.context() as patch:
         for name, value in limits.items():
             patch.setattr(family, name, value)
-        leaked = family.leaked(letters, training, mismatches=mismatches)
-    near = near_pairs(letters, family.core(letters), mismatches)
-    np.testing.assert_array_equal(leaked, near[:, training].any(axis=1) & ~training)
+        found = leaked(letters, training, mismatches=mismatches)
+    near = near_pairs(letters, core_of(letters), mismatches)
+    np.testing.assert_array_equal(found, near[:, training].any(axis=1) & ~training)
 
 
 def test_a_split_by_family_leaks_nothing_and_a_random_one_does():
     letters = planted(7, 110, 3, flanked=True, with_n=True)
-    labels = family.families(letters)
+    labels = families(letters)
     rng = np.random.default_rng(0)
-    assert family.leaked(letters, rng.random(len(letters)) < 0.5).any()
-    assert not family.leaked(letters, (rng.random(labels.max() + 1) < 0.5)[labels]).any()
+    assert leaked(letters, rng.random(len(letters)) < 0.5).any()
+    assert not leaked(letters, (rng.random(labels.max() + 1) < 0.5)[labels]).any()
 
 
 def test_leaks_do_not_go_on_from_one_leaked_sequence_to_the_next():
     cores = random_cores(50)
     step = mutated(cores[:1], 0, 1, 2)
     letters = promoters(np.concatenate([cores, step, mutated(step, 3, 4, 5)]))
-    assert np.flatnonzero(family.leaked(letters, np.arange(52) < 50)).tolist() == [50]
+    assert np.flatnonzero(leaked(letters, np.arange(52) < 50)).tolist() == [50]
 
 
 def test_duplicates_on_both_sides_of_a_split_leak():
     letters = promoters(random_cores(50))[np.arange(100) % 50]
     training = np.arange(100) >= 51
-    assert np.flatnonzero(~family.leaked(letters, training) & ~training).tolist() == [0, 50]
+    assert np.flatnonzero(~leaked(letters, training) & ~training).tolist() == [0, 50]
 
 
 # --- the core, and what is refused ---
 
 
 def test_the_core_lies_between_the_flanks():
-    assert family.core(promoters(random_cores(100))) == grammar.REGION
+    assert core_of(promoters(random_cores(100))) == grammar.REGION
 
 
 def test_the_core_is_found_where_a_sixth_of_the_sequences_are_a_letter_short():
@@ -274,20 +282,20 @@ def test_the_core_is_found_where_a_sixth_of_the_sequences_are_a_letter_short():
     letters = promoters(random_cores(6000))
     letters[:1000] = np.roll(letters[:1000], -1, axis=1)
     letters[:1000, :17], letters[:1000, -1] = letters[-1, :17], ord("N")
-    core = family.core(letters)
+    core = core_of(letters)
     assert (core.start, core.stop) == (17, 97)
 
 
 def test_without_flanks_the_core_is_everything():
-    assert family.core(random_cores(100)) == slice(0, 80)
-    assert family.core(np.repeat(random_cores(1), 100, axis=0)) == slice(0, 80)
+    assert core_of(random_cores(100)) == slice(0, 80)
+    assert core_of(np.repeat(random_cores(1), 100, axis=0)) == slice(0, 80)
 
 
 def test_letters_in_lower_case_are_refused():
     with pytest.raises(ValueError, match="upper case, received b'a'"):
-        family.families(np.frombuffer(b"ACGTa" * 22, np.uint8)[None])
+        families(np.frombuffer(b"ACGTa" * 22, np.uint8)[None])
 
 
 def test_mismatches_below_zero_are_refused():
     with pytest.raises(errors.UserError, match="--mismatches -1: expected 0 or more"):
-        family.families(random_cores(2), mismatches=-1)
+        families(random_cores(2), mismatches=-1)

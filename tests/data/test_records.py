@@ -17,7 +17,16 @@ import tensorflow as tf
 
 import camformer_tf
 from camformer_tf import errors, recipe
-from camformer_tf.data import manifest, records, rules, sequence, simulate, text, verify
+from camformer_tf.data import (
+    manifest,
+    records,
+    rules,
+    sequence,
+    simulate,
+    spool,
+    text,
+    verify,
+)
 
 SHORT = rules.Rule(length=8, length_margin=2, max_n=1)  # lets tests have short lines
 ROWS = [("".join(np.roll(list("AACCGGTT"), i)), float(i)) for i in range(8)]
@@ -316,7 +325,7 @@ def test_another_seed_gives_another_split(tmp_path):
 def test_chunks_and_blocks_make_no_difference(made, tmp_path, monkeypatch):
     folder, _ = made
     monkeypatch.setattr(text, "_CHUNK", 1000)
-    monkeypatch.setattr(records, "_BLOCK", 7)
+    monkeypatch.setattr(spool, "_RUNS", 3)
     records.write(
         [folder.parent / "a.txt", folder.parent / "b.txt.gz"],
         tmp_path / "records",
@@ -437,7 +446,6 @@ def test_progress_ends_with_every_line_read_and_every_example_written(tmp_path):
     assert reports == [
         ("reading", 8, 0),
         ("splitting", 0, 8),
-        ("writing", 4, 8),
         ("writing", 8, 8),
     ]
 

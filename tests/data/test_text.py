@@ -24,8 +24,8 @@ def read(path: Path, rule: rules.Rule = SHORT):
     """All of a file: (sequence, expression) kept, counts, rejects, and the source."""
     source = text.Source(path)
     kept, counts, rejects = [], text.Counts(), []
-    for lines, first in source.chunks():
-        examples, own, reasons = text.parse(lines, rule, source.name, first)
+    for block in source.blocks():
+        examples, own, reasons = text.parse(block.read(), rule, source.name, block.first)
         kept += zip(sequence.text(examples.letters), examples.expression.tolist(), strict=True)
         counts.add(own)
         rejects += reasons
@@ -219,18 +219,21 @@ def test_chunk_borders_make_no_difference(tmp_path_factory, data, chunk, mark):
 
 
 @given(data=small_lines(), chunk=st.integers(13, 60))
-def test_chunks_hold_all_lines_numbered(tmp_path_factory, data, chunk):
-    path = tmp_path_factory.getbasetemp() / "numbered.txt"
-    path.write_bytes(data)
+@pytest.mark.parametrize("packed", [False, True])
+def test_blocks_hold_all_lines_numbered(tmp_path_factory, packed, data, chunk):
+    path = tmp_path_factory.getbasetemp() / ("numbered.gz" if packed else "numbered.txt")
+    path.write_bytes(gzip.compress(data) if packed else data)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(text, "_CHUNK", chunk)
-        chunks = list(text.Source(path).chunks())
-    assert b"".join(block for block, _ in chunks) == data
-    assert all(block.endswith(b"\n") for block, _ in chunks[:-1])
-    firsts = [1 + data[: data.index(block)].count(b"\n") for block, _ in chunks[:1]]
-    for block, _ in chunks[:-1]:
-        firsts.append(firsts[-1] + block.count(b"\n"))
-    assert [first for _, first in chunks] == firsts[: len(chunks)]
+        blocks = list(text.Source(path).blocks())
+    parts = [block.read() for block in blocks]
+    assert b"".join(parts) == data
+    assert all(part.endswith(b"\n") for part in parts[:-1])
+    assert [block.lines for block in blocks] == [
+        part.count(b"\n") + (not part.endswith(b"\n")) for part in parts
+    ]
+    firsts = np.cumsum([1, *(block.lines for block in blocks)])
+    assert [block.first for block in blocks] == firsts[:-1].tolist()
 
 
 # --- properties ---
@@ -373,8 +376,10 @@ NAMES = {"sequence": "seq", "expression": "expr", "split": "fold"}
 def read_table(path: Path, names: dict[str, str] = NAMES):
     source = text.Source(path)
     kept, rejects = [], []
-    for block, first in source.named_chunks(names):
-        examples, _, reasons = text.parse(block, SHORT, source.name, first, tuple(names))
+    for block in source.named_blocks(names):
+        examples, _, reasons = text.parse(
+            block.read(), SHORT, source.name, block.first, tuple(names)
+        )
         split = examples.split or [None] * len(examples.expression)
         values = examples.expression.tolist()
         kept += zip(sequence.text(examples.letters), values, split, strict=True)
