@@ -12,10 +12,24 @@ from pathlib import Path
 import click
 
 import camformer_tf
-from camformer_tf import errors, progress, recipe
+from camformer_tf import errors, progress, recipe, remote
 from camformer_tf.data import rules
 
 PATH = click.Path(path_type=Path)
+
+
+class _AnyPath(click.ParamType):
+    """A path on this machine, or one beyond it that TensorFlow's file systems know."""
+
+    name = "path"
+
+    def convert(self, value, parameter, context):
+        if "://" in value:
+            _start_tensorflow()
+        return remote.path(value)
+
+
+ANY_PATH = _AnyPath()  # gs://bucket/records and the like
 option = functools.partial(click.option, show_default=True)
 
 
@@ -94,8 +108,8 @@ def simulate(out: Path, sequences: int, seed: int, dirty: bool) -> None:
 
 
 @main.command("build-records")
-@click.argument("text_files", metavar="TEXT...", nargs=-1, required=True, type=PATH)
-@click.argument("out_dir", type=PATH)
+@click.argument("text_files", metavar="TEXT...", nargs=-1, required=True, type=ANY_PATH)
+@click.argument("out_dir", type=ANY_PATH)
 @option("--shards", default=recipe.RecordsConfig.shards, type=click.IntRange(1), help="Per split.")
 @option("--split", default=recipe.RecordsConfig.split, help="NAME=FRACTION,…")
 @option(
@@ -133,6 +147,7 @@ def simulate(out: Path, sequences: int, seed: int, dirty: bool) -> None:
 )
 @option("--sequence-column", help="For tables with a header: the column of sequences.")
 @option("--expression-column", help="For tables with a header: the column of expressions.")
+@option("--weight-column", help="For tables with a header: the column of weights, 0 or more.")
 @option("--split-column", help="For --split-by column: the column that names the split.")
 @option(
     "--compression",
@@ -172,6 +187,7 @@ def build_records(
     on_malformed: str,
     sequence_column: str | None,
     expression_column: str | None,
+    weight_column: str | None,
     split_column: str | None,
     compression: str,
     worker_count: int | None,
@@ -182,7 +198,12 @@ def build_records(
     """Write TEXT (SEQUENCE<TAB>EXPRESSION lines; .gz; - for standard input) as TFRecords."""
     from camformer_tf.data import records
 
-    named = {"sequence": sequence_column, "expression": expression_column, "split": split_column}
+    named = {
+        "sequence": sequence_column,
+        "expression": expression_column,
+        "weight": weight_column,
+        "split": split_column,
+    }
     columns = {role: name for role, name in named.items() if name} or None
     if columns and not (sequence_column and expression_column):
         raise click.UsageError("--sequence-column and --expression-column go together.")
@@ -209,7 +230,7 @@ def build_records(
 
 
 @main.command("inspect-records")
-@click.argument("records_dir", metavar="DIR", type=PATH)
+@click.argument("records_dir", metavar="DIR", type=ANY_PATH)
 @option("--json", "as_json", is_flag=True, help="The manifest as it stands.")
 @option("--head", default=0, type=click.IntRange(0), help="Also show N examples a split.")
 @_quiet
@@ -226,12 +247,12 @@ def inspect_records(records_dir: Path, as_json: bool, head: int) -> None:
         from camformer_tf.data import records
 
         for split in described.splits:
-            for sequence, expression in records.head(records_dir, split, head):
-                click.echo(f"{split}\t{sequence}\t{expression:.9g}")
+            for line in records.head(records_dir, split, head):
+                click.echo(f"{split}\t{line}")
 
 
 @main.command("verify-records")
-@click.argument("records_dir", metavar="DIR", type=PATH)
+@click.argument("records_dir", metavar="DIR", type=ANY_PATH)
 @_quiet
 def verify_records(records_dir: Path) -> None:
     """Read every byte of a record set and name what is broken."""
@@ -244,8 +265,8 @@ def verify_records(records_dir: Path) -> None:
 
 
 @main.command("export-records")
-@click.argument("records_dir", metavar="DIR", type=PATH)
-@click.argument("out", type=PATH)
+@click.argument("records_dir", metavar="DIR", type=ANY_PATH)
+@click.argument("out", type=ANY_PATH)
 @option("--split", help="One split; all of them by default.")
 @_quiet
 def export_records(records_dir: Path, out: Path, split: str | None) -> None:
@@ -257,7 +278,7 @@ def export_records(records_dir: Path, out: Path, split: str | None) -> None:
 
 @main.command()
 @click.argument("recipe_name", metavar="RECIPE")
-@click.argument("records_dir", metavar="RECORDS", type=PATH)
+@click.argument("records_dir", metavar="RECORDS", type=ANY_PATH)
 @click.argument("run_dir", type=PATH)
 @option(
     "--set",
@@ -310,7 +331,7 @@ def fit(
 
 @main.command()
 @click.argument("model", type=PATH)
-@click.argument("source", metavar="INPUT", type=PATH)
+@click.argument("source", metavar="INPUT", type=ANY_PATH)
 @click.argument("out", type=PATH)
 @option("--split", help="Which split, if INPUT is a records directory.")
 @option("--batch-size", default=recipe.PREDICT_BATCH_SIZE, type=click.IntRange(1))

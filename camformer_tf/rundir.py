@@ -1,15 +1,19 @@
-"""The only place that knows the names of a run's files, and how files come into place whole."""
+"""The only place that knows the names of a run's files, and how files come into place whole.
+
+A file or folder beyond this machine is made here and copied, its marker last.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import os
 import shutil
+import tempfile
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
-from camformer_tf import errors
+from camformer_tf import errors, remote
 
 RECIPE = "recipe.yaml"
 RUN = "run.json"
@@ -22,13 +26,18 @@ MODEL_CARD = "assets.extra/model_card.json"  # in an export
 
 
 @contextlib.contextmanager
-def new_file(path: Path, *, overwrite: bool = False) -> Iterator[Path]:
+def new_file(path: Path | remote.Remote, *, overwrite: bool = False) -> Iterator[Path]:
     """Yields a temporary sibling that takes the name `path` if the block ends without an error.
 
     Raises:
         errors.UserError: `path` exists already (unless overwrite), or its folder does not.
     """
     refuse_existing(path, overwrite=overwrite)
+    if isinstance(path, remote.Remote):
+        with tempfile.TemporaryDirectory() as folder:
+            yield Path(folder, path.name)
+            _copy([Path(folder, path.name)], [path])
+        return
     temporary = _sibling(path)
     try:
         yield temporary
@@ -38,7 +47,9 @@ def new_file(path: Path, *, overwrite: bool = False) -> Iterator[Path]:
 
 
 @contextlib.contextmanager
-def new_folder(path: Path, *, overwrite: bool = False, marker: str = "") -> Iterator[Path]:
+def new_folder(
+    path: Path | remote.Remote, *, overwrite: bool = False, marker: str = ""
+) -> Iterator[Path]:
     """Yields a temporary sibling folder that takes the name `path` if the block ends well.
 
     Args:
@@ -50,6 +61,15 @@ def new_folder(path: Path, *, overwrite: bool = False, marker: str = "") -> Iter
         errors.UserError: `path` exists already, or is not ours to replace.
     """
     refuse_existing(path, overwrite=overwrite, marker=marker)
+    if isinstance(path, remote.Remote):
+        with tempfile.TemporaryDirectory() as folder:
+            yield Path(folder)
+            refuse_existing(path, overwrite=overwrite, marker=marker)
+            for file in _listed(path, marker):
+                file.unlink()
+            files = _listed(Path(folder), marker)[::-1]  # the marker last
+            _copy(files, [path / file.name for file in files])
+        return
     given, path = path, path.resolve()  # a link stays, and "." has a name
     temporary = _sibling(path)
     temporary.mkdir()
@@ -67,9 +87,11 @@ def new_folder(path: Path, *, overwrite: bool = False, marker: str = "") -> Iter
         shutil.rmtree(temporary, ignore_errors=True)
 
 
-def refuse_existing(path: Path, *, overwrite: bool = False, marker: str = "") -> None:
+def refuse_existing(
+    path: Path | remote.Remote, *, overwrite: bool = False, marker: str = ""
+) -> None:
     """Raises UserError unless `path` may be written: free, or ours and to be overwritten."""
-    if not path.parent.is_dir():
+    if isinstance(path, Path) and not path.parent.is_dir():
         raise errors.UserError(f"{path}: the folder {path.parent} does not exist. Make it first.")
     if not path.exists():
         return
@@ -83,6 +105,24 @@ def refuse_existing(path: Path, *, overwrite: bool = False, marker: str = "") ->
             f"{path}: holds no {marker}, so it is not replaced even with --overwrite. "
             "Choose another name, or remove it yourself."
         )
+
+
+def _listed(folder: Path | remote.Remote, marker: str) -> list:
+    """Returns the files of a flat folder that may not be there, the marker first."""
+    files = folder.iterdir() if folder.is_dir() else []
+    return sorted(files, key=lambda file: (file.name != marker, file.name))
+
+
+def _copy(files: list[Path], targets: list[remote.Remote]) -> None:
+    """Copies all files, or removes those that came to be."""
+    for i, (file, target) in enumerate(zip(files, targets, strict=True)):
+        try:
+            target.copy_from(file)
+        except errors.UserError:
+            for made in targets[: i + 1]:
+                with contextlib.suppress(OSError, errors.UserError):
+                    made.unlink()
+            raise
 
 
 def _sibling(path: Path) -> Path:

@@ -29,7 +29,8 @@ _WINDOW = 1 << 7  # blocks shuffled together: 131,072 sequences, 15 MB
 @dataclasses.dataclass(frozen=True)
 class Batches:
     """A split's training batches: `epoch(index)` gives `steps` batches of letters uint8 (B, L) and
-    expression float32 (B,); `mode` is "memory" or "stream"."""
+    expression float32 (B,), and weight float32 (B,) if the records have it; `mode` is "memory" or
+    "stream"."""
 
     mode: str
     examples: int
@@ -80,7 +81,7 @@ def load(
         epoch = from_memory(held, batch_size, steps, seed=seed)
     else:
         own = files[worker::workers]
-        epoch = _from_shards(folder, own, described.sequence_length, batch_size, steps, seed)
+        epoch = _from_shards(folder, own, described.layout, batch_size, steps, seed)
     return Batches(mode, sizes[worker], steps, epoch)
 
 
@@ -88,7 +89,7 @@ def from_memory(
     held: text.Examples, batch_size: int, steps: int, *, seed: int
 ) -> Callable[[int], tf.data.Dataset]:
     """Returns `Batches.epoch` of examples in memory: each epoch a uniform shuffle."""
-    letters, expression = tf.constant(held.letters), tf.constant(held.expression)
+    columns = [tf.constant(column) for column in _columns(held)]
     together = max(_GATHERED // batch_size, 1) * batch_size
 
     def epoch(index: int) -> tf.data.Dataset:
@@ -96,9 +97,9 @@ def from_memory(
 
         def gather(start):
             rows = order[start : tf.minimum(start + together, steps * batch_size)]
-            return (
-                tf.reshape(tf.gather(letters, rows), [-1, batch_size, letters.shape[1]]),
-                tf.reshape(tf.gather(expression, rows), [-1, batch_size]),
+            return tuple(
+                tf.reshape(tf.gather(column, rows), [-1, batch_size, *column.shape[1:]])
+                for column in columns
             )
 
         starts = tf.data.Dataset.range(0, steps * batch_size, together)
@@ -109,16 +110,24 @@ def from_memory(
 
 
 def _from_shards(
-    folder: Path, files: list[dict], length: int, batch_size: int, steps: int, seed: int
+    folder: Path,
+    files: list[dict],
+    shape: layout.Layout,
+    batch_size: int,
+    steps: int,
+    seed: int,
 ) -> Callable[[int], tf.data.Dataset]:
+    number = tf.TensorSpec([None, batch_size], tf.float32)
+    length = shape.letters.stop - shape.letters.start
     signature = (
         tf.TensorSpec([None, batch_size, length], tf.uint8),
-        tf.TensorSpec([None, batch_size], tf.float32),
+        number,
+        *([number] if shape.weight else []),
     )
 
     def epoch(index: int) -> tf.data.Dataset:
         def batches():
-            return _batches(_windows(folder, files, length, seed, index), batch_size)
+            return _batches(_windows(folder, files, shape, seed, index), batch_size)
 
         read = tf.data.Dataset.from_generator(batches, output_signature=signature)
         return read.prefetch(2).unbatch().take(steps).prefetch(tf.data.AUTOTUNE)
@@ -127,10 +136,10 @@ def _from_shards(
 
 
 def _windows(
-    folder: Path, files: list[dict], length: int, seed: int, index: int
-) -> Iterator[text.Examples]:
-    """Yields the examples of the shards in shuffled windows of shuffled blocks."""
-    draw, shape = _draw(seed, index), layout.of(length)
+    folder: Path, files: list[dict], shape: layout.Layout, seed: int, index: int
+) -> Iterator[list[np.ndarray]]:
+    """Yields the columns of the shards in shuffled windows of shuffled blocks."""
+    draw = _draw(seed, index)
     packed = files[0]["file"].endswith(".gz")  # then a shard is a block: it has to be read whole
     blocks = [
         (folder / shard["file"], start, min(_BLOCK, shard["examples"] - start))
@@ -139,12 +148,10 @@ def _windows(
     ]
     blocks = [blocks[i] for i in draw.permutation(len(blocks))]
     for first in range(0, len(blocks), 1 if packed else _WINDOW):
-        parts = [_block(*block, shape) for block in blocks[first:][: 1 if packed else _WINDOW]]
-        order = draw.permutation(sum(len(part.expression) for part in parts))
-        yield text.Examples(
-            np.concatenate([part.letters for part in parts])[order],
-            np.concatenate([part.expression for part in parts])[order],
-        )
+        window = blocks[first : first + (1 if packed else _WINDOW)]
+        parts = [_columns(_block(*block, shape)) for block in window]
+        order = draw.permutation(sum(len(expression) for _, expression, *_ in parts))
+        yield [np.concatenate(column)[order] for column in zip(*parts, strict=True)]
 
 
 def _block(path: Path, start: int, count: int, shape: layout.Layout) -> text.Examples:
@@ -157,20 +164,22 @@ def _block(path: Path, start: int, count: int, shape: layout.Layout) -> text.Exa
 
 
 def _batches(
-    windows: Iterator[text.Examples], batch_size: int
-) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Yields whole batches, (K, B, L) and (K, B); what a window leaves over joins the next."""
-    letters, expression = None, np.empty(0, np.float32)
-    for window in windows:
-        letters = window.letters if letters is None else np.concatenate([letters, window.letters])
-        expression = np.concatenate([expression, window.expression])
-        count = len(expression) // batch_size
-        whole = count * batch_size
-        yield (
-            letters[:whole].reshape(count, batch_size, -1),
-            expression[:whole].reshape(count, batch_size),
-        )
-        letters, expression = letters[whole:], expression[whole:]
+    windows: Iterator[list[np.ndarray]], batch_size: int
+) -> Iterator[tuple[np.ndarray, ...]]:
+    """Yields whole batches, (K, B, …) each column; what a window leaves over joins the next."""
+    rest = None
+    for columns in windows:
+        if rest:
+            columns = [np.concatenate(pair) for pair in zip(rest, columns, strict=True)]
+        whole = len(columns[0]) // batch_size * batch_size
+        yield tuple(column[:whole].reshape(-1, batch_size, *column.shape[1:]) for column in columns)
+        rest = [column[whole:] for column in columns]
+
+
+def _columns(examples: text.Examples) -> list[np.ndarray]:
+    """Returns letters, expression and, if there is one, weight."""
+    columns = [examples.letters, examples.expression, examples.weight]
+    return [column for column in columns if column is not None]
 
 
 def _draw(seed: int, index: int) -> np.random.Generator:

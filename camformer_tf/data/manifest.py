@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from camformer_tf import errors
+from camformer_tf.data import layout
 
 FILE = "manifest.json"
 SCHEMA_VERSION = 1
@@ -30,6 +31,12 @@ class Manifest:
     duplicates: int
     near_neighbours: dict[str, Any] | None
     created_by: dict[str, str]
+    weight: dict[str, float] | None = None
+
+    @property
+    def layout(self) -> layout.Layout:
+        """The bytes of every record."""
+        return layout.of(self.sequence_length, weighted="weight" in self.features)
 
     def examples(self, split: str) -> int:
         """Returns the number of examples of a split."""
@@ -51,6 +58,11 @@ class Manifest:
             f"expression {expression['min']:g} to {expression['max']:g}, mean "
             f"{expression['mean']:.4f}, sd {expression['std']:.4f}, "
             f"{expression['integer_fraction']:.1%} integers",
+            *(
+                ["weights {min:g} to {max:g}, mean {mean:.4f}".format(**self.weight)]
+                if self.weight
+                else []
+            ),
             f"split by {self.split['by']} (seed {self.split['seed']}):",
         ]
         near = self.near_neighbours or {"in_training": {}}
@@ -68,6 +80,8 @@ class Manifest:
 def save(manifest: Manifest, folder: Path) -> None:
     """Writes manifest.json into the folder, with its own checksum."""
     values = dataclasses.asdict(manifest)
+    if manifest.weight is None:
+        del values["weight"]
     values["checksum"] = _checksum(values)
     text = json.dumps(values, indent=2, allow_nan=False)
     (folder / FILE).write_text(text + "\n", encoding="utf-8")
@@ -98,14 +112,16 @@ def load(folder: Path) -> Manifest:
             f"{path}: schema version {version}, this version of camformer_tf reads "
             f"{SCHEMA_VERSION}. Upgrade camformer_tf, or build the records again."
         )
-    names = {field.name for field in dataclasses.fields(Manifest)}
-    if missing := names - set(values):
+    fields = dataclasses.fields(Manifest)
+    needed = {field.name for field in fields if field.default is dataclasses.MISSING}
+    if missing := needed - set(values):
         raise errors.UserError(f"{path}: lacks {', '.join(sorted(missing))}. {_REBUILD}")
     if values.pop("checksum", None) != _checksum(values):
         raise errors.UserError(
             f"{path}: does not match its checksum, so it is not as it was written. {_REBUILD}"
         )
-    return Manifest(**{name: values[name] for name in names})
+    names = {field.name for field in fields}
+    return Manifest(**{name: value for name, value in values.items() if name in names})
 
 
 def _checksum(values: dict[str, Any]) -> str:

@@ -66,7 +66,7 @@ def write(
         config: how to split (see `splits`); shards a split, at most one an example; a malformed
             line refuses the text ("error") or is left out ("skip").
         columns: for tables with a header, the names of the columns that hold `sequence`,
-            `expression` and, to split by column, `split`.
+            `expression`, perhaps `weight` and, to split by column, `split`.
 
     Raises:
         errors.UserError: unreadable, malformed or empty text, a split that cannot be filled, or an
@@ -109,7 +109,8 @@ def write(
 def read(
     folder: Path, split: str, first: int | None = None, own: slice = slice(None)
 ) -> text.Examples:
-    """Returns a split in the order of its text: letters uint8 (N, L), expression float32 (N,).
+    """Returns a split in the order of its text: letters uint8 (N, L), expression and, if the set
+    has them, weight float32 (N,).
 
     Args:
         first: how many examples to read, from the beginning; all of them without it.
@@ -123,11 +124,12 @@ def read(
         raise errors.UserError(
             f"{folder}: has no split {split!r}. Its splits: {', '.join(described.splits)}."
         )
-    files, shape = described.splits[split]["shards"][own], layout.of(described.sequence_length)
+    files, shape = described.splits[split]["shards"][own], described.layout
     size = sum(shard["examples"] for shard in files)
     count = size if first is None else min(first, size)
     letters = np.empty((count, described.sequence_length), np.uint8)
     expression = np.empty(count, np.float32)
+    weight = np.empty(count, np.float32) if shape.weight else None
     # Example i lies in shard i modulo their count.
     for index, shard in enumerate(files):
         rows = slice(index, None, len(files))
@@ -142,13 +144,14 @@ def read(
                 f"{shard['examples']}. {shards.REBUILD}"
             )
         letters[rows], expression[rows] = part.letters, part.expression
-    return text.Examples(letters, expression)
+        if weight is not None:
+            weight[rows] = part.weight
+    return text.Examples(letters, expression, weight)
 
 
-def head(folder: Path, split: str, count: int) -> list[tuple[str, float]]:
-    """Returns the first examples of a split as (sequence, expression)."""
-    first = read(folder, split, count)
-    return list(zip(sequence.text(first.letters), first.expression.tolist(), strict=True))
+def head(folder: Path, split: str, count: int) -> list[str]:
+    """Returns the first examples of a split as lines of text, as `export` writes them."""
+    return _lines(read(folder, split, count))
 
 
 def export(
@@ -158,27 +161,36 @@ def export(
     report: progress.Report = progress.silent,
 ) -> int:
     """Writes a split, or all of them one after another, back as SEQUENCE<TAB>EXPRESSION lines and
-    returns their number. Expressions have the fewest digits that give the float32 back.
+    returns their number. Numbers have the fewest digits that give the float32 back. A set with
+    weights becomes a table: a header, and a third column.
 
     Raises:
         errors.UserError: a broken set, no such split, or an `out` that exists.
     """
     described, done = manifest.load(folder), 0
     with rundir.new_file(out) as temporary, temporary.open("w") as file:
+        if described.weight:
+            file.write("sequence\texpression\tweight\n")
         for name in [split] if split else described.splits:
             examples = read(folder, name)
             for start in range(0, len(examples.expression), _EXPORTED):
-                names = sequence.text(examples.letters[start : start + _EXPORTED])
-                values = map(str, examples.expression[start : start + _EXPORTED])
-                file.writelines(f"{s}\t{v}\n" for s, v in zip(names, values, strict=True))
-                done += len(names)
+                lines = _lines(examples, slice(start, start + _EXPORTED))
+                file.writelines(line + "\n" for line in lines)
+                done += len(lines)
                 report("exporting", done, described.counts["kept"])
     return done
 
 
+def _lines(examples: text.Examples, rows: slice = slice(None)) -> list[str]:
+    columns = [sequence.text(examples.letters[rows]), map(str, examples.expression[rows])]
+    if examples.weight is not None:
+        columns.append(map(str, examples.weight[rows]))
+    return list(map("\t".join, zip(*columns, strict=True)))
+
+
 def _workers(config: recipe.RecordsConfig, text_files: Sequence[Path]) -> int:
     """Returns how many processes to use: a small text is done before others have started."""
-    sizes = [path.stat().st_size for path in text_files if path.is_file()]
+    sizes = [p.stat().st_size for p in text_files if str(p) != "-" and p.is_file()]
     small = len(sizes) == len(text_files) and sum(sizes) < 1 << 25
     return 1 if small else config.workers
 
@@ -312,7 +324,8 @@ def _manifest(
     return manifest.Manifest(
         schema_version=manifest.SCHEMA_VERSION,
         sequence_length=rule.length,
-        features={"sequence": "bytes", "expression": "float"},
+        features={"sequence": "bytes", "expression": "float"}
+        | ({"weight": "float"} if gathered.weight else {}),
         rule=dataclasses.asdict(rule),
         counts=dataclasses.asdict(gathered.counts),
         split={
@@ -321,15 +334,19 @@ def _manifest(
             "fractions": {name: float(fraction) for name, fraction in fractions.items()},
         },
         splits=written,
-        expression={
-            "min": float(expression.min()),
-            "max": float(expression.max()),
-            "mean": float(expression.mean()),
+        expression=_range(expression)
+        | {
             "std": float(expression.std()),
             "integer_fraction": float(np.mean(expression == np.round(expression))),
         },
+        weight=_range(np.concatenate(gathered.weight)) if gathered.weight else None,
         source=gathered.sources,
         duplicates=int(np.count_nonzero(hashes[1:] == hashes[:-1])),
         near_neighbours=near,
         created_by={"version": camformer_tf.__version__},
     )
+
+
+def _range(values: np.ndarray) -> dict[str, float]:
+    mean = values.mean(dtype=np.float64)
+    return {"min": float(values.min()), "max": float(values.max()), "mean": float(mean)}

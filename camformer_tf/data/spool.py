@@ -62,15 +62,16 @@ class Part:
 
 @dataclasses.dataclass
 class Spool:
-    """What a text held: where the kept examples are; and of each the expression (float32), a hash
-    (uint64) and the split if the text says it; how often each of ACGTN stands in each column,
-    (5, L); `sources` as in manifest.json."""
+    """What a text held: where the kept examples are; and of each the expression and, if given, the
+    weight (float32), a hash (uint64) and the split if the text says it; how often each of ACGTN
+    stands in each column, (5, L); `sources` as in manifest.json."""
 
     letter_counts: np.ndarray
     rows: Rows | None = None
     counts: text.Counts = dataclasses.field(default_factory=text.Counts)
     rejects: list[str] = dataclasses.field(default_factory=list)
     expression: list[np.ndarray] = dataclasses.field(default_factory=list)
+    weight: list[np.ndarray] = dataclasses.field(default_factory=list)
     hashes: list[np.ndarray] = dataclasses.field(default_factory=list)
     split: list[str] = dataclasses.field(default_factory=list)
     sources: list[dict] = dataclasses.field(default_factory=list)
@@ -124,16 +125,15 @@ def gather(
             yield _Task(block, source.name, rule, roles, seed, rows)
 
     for source in sources:
-        for start, counts, rejects, expression, hashes, split, letters in run(
-            _parse, tasks(source)
-        ):
+        for start, counts, rejects, examples, hashes, letter_counts in run(_parse, tasks(source)):
             runs.append((start, counts.kept))
             spool.counts.add(counts)
             spool.rejects += rejects[: _SHOWN_REJECTS - len(spool.rejects)]
-            spool.expression.append(expression)
+            spool.expression.append(examples.expression)
+            spool.weight += [examples.weight] if empty.weighted else []
             spool.hashes.append(hashes)
-            spool.split += split or []
-            spool.letter_counts += letters
+            spool.split += examples.split or []
+            spool.letter_counts += letter_counts
             report("reading", spool.counts.lines, 0)
         name, digest = Path(source.name).name, source.digest.hexdigest()
         spool.sources.append(
@@ -156,9 +156,9 @@ def _parse(task: _Task):
     with task.rows.path.open("r+b") as file:
         file.seek(start * rows.itemsize)
         file.write(rows)
-    hashes, letters = splits.hashes(examples.letters, task.seed), strands.count(examples.letters)
-    few = rejects[:_SHOWN_REJECTS]
-    return start, counts, few, examples.expression, hashes, examples.split, letters
+    hashes, counted = splits.hashes(examples.letters, task.seed), strands.count(examples.letters)
+    rest = dataclasses.replace(examples, letters=None)  # in the file now
+    return start, counts, rejects[:_SHOWN_REJECTS], rest, hashes, counted
 
 
 def check(spool: Spool, text_files: Sequence[Path], on_malformed: str) -> None:
@@ -180,3 +180,5 @@ def check(spool: Spool, text_files: Sequence[Path], on_malformed: str) -> None:
             f"{counts.dropped_n:,} with too many N, {counts.dropped_length:,} of wrong length). "
             "See --length, --length-margin and --max-n."
         )
+    if spool.weight and not any(weight.any() for weight in spool.weight):
+        raise errors.UserError(f"{names}: every weight is 0, so nothing would be learned.")

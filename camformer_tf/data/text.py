@@ -97,7 +97,8 @@ class Source(io.RawIOBase):
         except OSError as error:
             raise errors.UserError(f"{path}: cannot be opened ({error.strerror}).") from error
         self._path, self._gzip = path, path.suffix == ".gz"
-        self._in_place = not self._gzip and str(path) != "-" and path.is_file()
+        local = isinstance(path, Path) and str(path) != "-" and path.is_file()
+        self._in_place = local and not self._gzip
 
     def readable(self) -> bool:
         return True
@@ -236,8 +237,7 @@ def parse(
         lines.fitted(rows.data, starts[0, kept], ends[0, kept], rule.length),
         values["expression"][kept].astype(np.float32),
         values["weight"][kept].astype(np.float32) if "weight" in values else None,
-        place
-        and [block[starts[place, i] : ends[place, i]].decode("utf-8", "replace") for i in kept],
+        place and [_word(block[starts[place, i] : ends[place, i]]) for i in kept],
     )
     return examples, counts, rejects
 
@@ -270,6 +270,10 @@ def read_rows(source: Source, rule: rules.Rule) -> Iterator[Rows]:
             [_second(fields) for fields in rows] if columns == 2 else None,
             reasons,
         )
+
+
+def _word(field: bytes) -> str:
+    return sys.intern(field.decode("utf-8", "replace"))  # few words, many lines
 
 
 def _second(fields: list[bytes]) -> str:

@@ -61,7 +61,7 @@ def verify(folder: Path, report: progress.Report = progress.silent) -> list[str]
     """
     described = manifest.load(folder)
     problems = listing(folder, described) + counts(folder, described)
-    shape, done = layout.of(described.sequence_length), 0
+    shape, done = described.layout, 0
     for split in described.splits.values():
         for shard in split["shards"]:
             path = folder / shard["file"]
@@ -83,6 +83,8 @@ def _shard(path: Path, shard: dict, shape: layout.Layout) -> list[str]:
         found = len(examples.expression)
         problems.append(f"{path}: holds {found} examples, the manifest says {shard['examples']}")
     strange = ~_LETTERS[examples.letters].all(axis=1) | ~np.isfinite(examples.expression)
+    if examples.weight is not None:
+        strange |= ~((examples.weight >= 0) & np.isfinite(examples.weight))
     if strange.any():
         problems.append(f"{path}: record {int(np.argmax(strange))} is no sequence and expression")
     if not same and not problems:

@@ -46,6 +46,7 @@ class CorrelationScores(keras.callbacks.Callback):
         *,
         loss: optimizer.Loss | None = None,
         predict: Callable[[np.ndarray], np.ndarray] | None = None,
+        weight: np.ndarray | None = None,
     ):
         """
         Args:
@@ -53,16 +54,20 @@ class CorrelationScores(keras.callbacks.Callback):
             y: its N targets, (N,) or (N, 1).
             loss: y (N,), prediction (N,) → loss (N,); if given, val_loss is added too.
             predict: x → prediction (N,); the model's own `predict` by default.
+            weight: (N,), by which the losses are multiplied; correlations know no weights.
         """
         super().__init__()
         self._x, self._y = x, np.asarray(y, np.float32).reshape(-1)
-        self._loss, self._predict = loss, predict
+        self._loss, self._predict, self._weight = loss, predict, weight
 
     def on_epoch_end(self, epoch: int, logs: dict) -> None:
         predict = self._predict or (lambda x: self.model.predict(x, verbose=0))
         prediction = np.asarray(predict(self._x), np.float32).reshape(-1)
         if self._loss:
-            logs["val_loss"] = float(np.mean(self._loss(self._y, prediction), dtype=np.float64))
+            losses = np.asarray(self._loss(self._y, prediction))
+            if self._weight is not None:
+                losses = losses * self._weight
+            logs["val_loss"] = float(np.mean(losses, dtype=np.float64))
         logs["val_pearson"] = correlation.pearson(self._y, prediction)
         logs["val_spearman"] = correlation.spearman(self._y, prediction)
         logs["val_score"] = float(np.nansum([logs["val_pearson"], logs["val_spearman"]]))

@@ -208,6 +208,7 @@ def _callbacks(
             validation.expression,
             loss=optimizer.loss(train.loss),
             predict=predict.letters_predictor(model, settings.data.encoding),
+            weight=validation.weight,
         ),
         keras.callbacks.TensorBoard(str(run_dir / rundir.TENSORBOARD), write_graph=False),
         *schedule,

@@ -18,7 +18,7 @@ from camformer_tf import errors
 from camformer_tf.metrics import correlation
 from camformer_tf.training import optimizer
 
-Batches = Callable[[int], tf.data.Dataset]  # epoch (from 0) → (letters (B, L), expression (B,))
+Batches = Callable[[int], tf.data.Dataset]  # epoch (from 0) → batches as of `dataset.Batches`
 
 
 def train(
@@ -40,7 +40,8 @@ def train(
     last step) and `sequences_per_second`.
 
     Args:
-        batches: the dataset of an epoch; every batch is a whole global one of `batch_size`.
+        batches: the dataset of an epoch; every batch is a whole global one of `batch_size`. Where
+            it has weights, an example's loss is multiplied by its weight before the mean.
         table: the encoding, float32 (256, C); letters become channels within the step.
         steps: batches an epoch.
 
@@ -83,12 +84,15 @@ def _step(model, loss, table, strategy, batch_size):
     """Returns a graph function: iterator → (mean loss, expression, prediction) of a batch."""
 
     def replica_step(batch):
-        letters, expression = batch
+        letters, expression, *weight = batch
         channels = tf.gather(table, tf.cast(letters, tf.int32))
         with tf.GradientTape() as tape:
             prediction = tf.reshape(model(channels, training=True), [-1])
+            losses = loss(expression, prediction)
+            if weight:
+                losses *= weight[0]
             # Divided by the global batch: the replicas' gradients are summed when applied.
-            value = tf.reduce_sum(loss(expression, prediction)) / batch_size
+            value = tf.reduce_sum(losses) / batch_size
         gradients = tape.gradient(value, model.trainable_variables)
         model.optimizer.apply(gradients, model.trainable_variables)
         return value, expression, prediction

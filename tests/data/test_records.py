@@ -521,7 +521,7 @@ def test_a_newer_schema_is_refused(tmp_path):
 @pytest.mark.parametrize("count", [0, 1, 5, 8, 100])
 def test_head_is_the_beginning_of_the_split(tmp_path, shards, count):
     folder = write(tmp_path, split="all=1", shards=shards)
-    assert records.head(folder, "all", count) == ROWS[:count]
+    assert records.head(folder, "all", count) == [f"{row}\t{value}" for row, value in ROWS[:count]]
 
 
 @pytest.mark.parametrize("case", ["missing", "cut within a record", "a flipped letter"])
@@ -585,6 +585,68 @@ def test_a_split_column_and_the_split_by_column_go_together(tmp_path, split_by):
     columns |= {"split": "fold"} if split_by == "random" else {}
     options = {"columns": columns, "config": config(split_by=split_by)}
     assert "go together" in refusal([table(tmp_path)], tmp_path / "records", **options)
+
+
+# --- weights ---
+
+
+def weighted(tmp_path: Path, **options) -> Path:
+    """A set of `ROWS` with the weights 0, 0.1, 0.2, …"""
+    rows = [f"{letters},{value},{i / 10}" for i, (letters, value) in enumerate(ROWS)]
+    (tmp_path / "weighted.csv").write_text("\n".join(["oligo,ratio,cells", *rows]))
+    columns = {"sequence": "oligo", "expression": "ratio", "weight": "cells"}
+    files, out = [tmp_path / "weighted.csv"], tmp_path / "weighted"
+    records.write(files, out, rule=SHORT, columns=columns, config=config(**options))
+    return out
+
+
+def test_weights_are_kept_beside_their_examples(tmp_path):
+    folder = weighted(tmp_path, split="all=1", shards=3)
+    examples = records.read(folder, "all")
+    assert pairs(examples) == ROWS
+    np.testing.assert_array_equal(examples.weight, np.float32(np.arange(len(ROWS)) / 10))
+    told = manifest.load(folder)
+    assert list(told.features) == ["sequence", "expression", "weight"]
+    assert told.weight == {"min": 0.0, "max": pytest.approx(0.7), "mean": pytest.approx(0.35)}
+    assert "weights 0 to 0.7, mean 0.3500" in told.summary()
+    assert verify.verify(folder) == []
+
+
+def test_shards_with_weights_are_those_that_tensorflow_writes(tmp_path):
+    folder = weighted(tmp_path, split="all=1", shards=1)
+    with tf.io.TFRecordWriter(str(tmp_path / "theirs")) as writer:
+        for i, (letters, value) in enumerate(ROWS):
+            example = tf.train.Example()
+            example.features.feature["sequence"].bytes_list.value.append(letters.encode())
+            example.features.feature["expression"].float_list.value.append(value)
+            example.features.feature["weight"].float_list.value.append(i / 10)
+            writer.write(example.SerializeToString(deterministic=True))
+    assert next(folder.glob("all-*")).read_bytes() == (tmp_path / "theirs").read_bytes()
+
+
+def test_a_set_with_weights_is_exported_as_a_table_that_builds_it_again(tmp_path):
+    folder, out = weighted(tmp_path, split="all=1"), tmp_path / "table.tsv"
+    assert records.export(folder, out) == len(ROWS)
+    columns = {name: name for name in ("sequence", "expression", "weight")}
+    again = tmp_path / "again"
+    records.write([out], again, rule=SHORT, columns=columns, config=config(split="all=1"))
+    shards = [{p.name: p.read_bytes() for p in f.glob("all-*")} for f in (folder, again)]
+    assert shards[0] == shards[1]
+
+
+@pytest.mark.parametrize("weight", ["-1", "nan", "heavy", ""])
+def test_a_weight_that_is_none_makes_the_line_malformed(tmp_path, weight):
+    text_file = tmp_path / "w.csv"
+    text_file.write_text(f"s,e,w\nAACCGGTT,1,{weight}\n")
+    columns = {"sequence": "s", "expression": "e", "weight": "w"}
+    assert "w.csv:2: " in refusal([text_file], tmp_path / "records", columns=columns)
+
+
+def test_weights_that_are_all_0_are_refused(tmp_path):
+    text_file = tmp_path / "w.csv"
+    text_file.write_text("s,e,w\nAACCGGTT,1,0\nAACCGGTA,1,0\n")
+    columns = {"sequence": "s", "expression": "e", "weight": "w"}
+    assert "every weight is 0" in refusal([text_file], tmp_path / "records", columns=columns)
 
 
 # --- near neighbours ---

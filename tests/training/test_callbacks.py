@@ -131,6 +131,19 @@ def test_an_undefined_correlation_is_nan_and_counts_nothing_in_the_score():
     assert logs["val_score"] == 0
 
 
+def test_the_validation_loss_is_weighted_and_the_correlations_are_not():
+    y, p, w = np.random.default_rng(0).normal(size=(3, 50))
+    logs = [{}, {}]
+    for log, weight in zip(logs, (None, w**2), strict=True):
+        scores = callbacks.CorrelationScores(
+            p, y, loss=lambda a, b: np.abs(a - b), predict=lambda x: x, weight=weight
+        )
+        scores.on_epoch_end(0, log)
+    assert logs[1]["val_loss"] == pytest.approx(np.mean(np.abs(y - p) * w**2), rel=1e-6)
+    assert logs[0]["val_loss"] == pytest.approx(np.mean(np.abs(y - p)), rel=1e-6)
+    assert logs[0]["val_score"] == logs[1]["val_score"]
+
+
 def test_one_cycle_runs_between_the_published_rates():
     rates = [optimizer.one_cycle(i, 100, optimizer.ONE_CYCLE_RATES) for i in range(100)]
     betas = [optimizer.one_cycle(i, 100, optimizer.ONE_CYCLE_BETAS) for i in range(100)]

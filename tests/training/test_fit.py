@@ -213,8 +213,9 @@ def test_two_mirrored_devices_train_as_one(library, tmp_path):
     said = json.loads((tmp_path / "two" / rundir.RUN).read_text())
     assert said["devices"] == ["CPU:0", "CPU:1"] and said["strategy"] == "mirrored"
     # Biases before a normalisation have only rounding noise as gradient, of which AdamW makes steps
-    # of full size: the training loss hardly sees them, the validation scores a little.
-    np.testing.assert_allclose(two.train_loss, one.train_loss, rtol=1e-4)
+    # of full size: the training loss hardly sees them (2e-4 at most on the processors tried), the
+    # validation scores a little.
+    np.testing.assert_allclose(two.train_loss, one.train_loss, rtol=1e-3)
     np.testing.assert_allclose(two.val_pearson, one.val_pearson, atol=0.02)
 
 

@@ -80,6 +80,23 @@ def test_it_trains_as_keras_own_fit_does_on_the_same_batches(
         np.testing.assert_allclose(a, b, atol=weights)
 
 
+def test_weights_multiply_the_losses_as_in_keras_own_fit(examples):
+    weight = np.random.default_rng(5).uniform(0, 3, 100).astype(np.float32)
+    weighted = text.Examples(examples.letters, examples.expression, weight)
+    ours = new_model(keras.optimizers.SGD(0.01))
+    history = train(ours, weighted, epochs=1)
+    theirs = rescnn.build(SETTINGS, length=30)
+    theirs.compile(keras.optimizers.SGD(0.01), "mae")
+    drawn = dataset.from_memory(weighted, 16, 6, seed=1)(0).as_numpy_iterator()
+    x, y, w = (np.concatenate(part) for part in zip(*drawn, strict=True))
+    fitted = theirs.fit(TABLE[x], y, sample_weight=w, batch_size=16, shuffle=False, verbose=0)
+    for a, b in zip(ours.get_weights(), theirs.get_weights(), strict=True):
+        np.testing.assert_allclose(a, b, atol=1e-5)
+    assert history["loss"][0] == pytest.approx(fitted.history["loss"][0], rel=1e-6)
+    unweighted = new_model(keras.optimizers.SGD(0.01))
+    assert train(unweighted, examples, epochs=1)["loss"][0] != history["loss"][0]
+
+
 def test_training_scores_are_of_the_predictions_made_while_training(examples):
     still = new_model(keras.optimizers.SGD(0.0))  # weights stand, statistics move
     history = train(still, examples, epochs=1)
