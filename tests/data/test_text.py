@@ -153,7 +153,8 @@ def test_malformed_goes_before_the_filters(tmp_path):
 
 def test_a_header_line_is_named_as_one(tmp_path):
     path = written(tmp_path, b"sequence\texpression\n" + LINES)
-    header = "a header line, where none is expected; remove it (tail -n +2)"
+    header = "a header line, where none is expected; remove it (tail -n +2), or name its "
+    header += "columns: --sequence-column, --expression-column"
     assert read(path)[2] == [f"{path}:1: {header}"]
 
 
