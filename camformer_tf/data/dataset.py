@@ -30,12 +30,15 @@ _WINDOW = 1 << 7  # blocks shuffled together: 131,072 sequences, 15 MB
 class Batches:
     """A split's training batches: `epoch(index)` gives `steps` batches of letters uint8 (B, L) and
     expression float32 (B,), and weight float32 (B,) if the records have it; `mode` is "memory" or
-    "stream"."""
+    "stream". Where the batches are those of `workers` workers together, the `worker`-th part of
+    each is this one's."""
 
     mode: str
     examples: int
     steps: int
     epoch: Callable[[int], tf.data.Dataset]
+    worker: int = 0
+    workers: int = 1
 
 
 def load(
@@ -52,37 +55,46 @@ def load(
     left out, other ones each time.
 
     Args:
+        batch_size: of all workers together.
         mode: "memory" holds the split (114 bytes a sequence of 110), "stream" reads it anew each
             epoch, "auto" takes memory if the split fits into half of what is free.
-        worker, workers: worker i of n reads the shards i, i + n, …; all have the same steps.
+        worker, workers: this one of so many that train together. From memory all draw the same
+            batches, so that their number changes nothing. Streaming, worker i reads the shards
+            i, i + n, … and its batches are parts of its own; all make the same steps.
 
     Raises:
         errors.UserError: a broken set, fewer shards than workers, or not one whole batch.
     """
     described = manifest.load(folder)
     files = described.splits[split]["shards"]
+    if mode == "auto":
+        free = psutil.virtual_memory().available * _SHARE
+        size = described.examples(split) * (described.sequence_length + 4)
+        mode = "memory" if size <= free else "stream"
+    if mode == "memory":
+        held = records.read(folder, split)
+        steps = _steps(folder, len(held.expression), batch_size)
+        epoch = from_memory(held, batch_size, steps, seed=seed)
+        return Batches(mode, len(held.expression), steps, epoch, worker, workers)
     if len(files) < workers:
         raise errors.UserError(
             f"{folder}: {split} has {len(files)} shards, fewer than the {workers} workers. "
             f"Build the records with --shards {workers} or more."
         )
     sizes = [sum(s["examples"] for s in files[i::workers]) for i in range(workers)]
-    steps = min(sizes) // batch_size
-    if not steps:
+    share = batch_size // workers
+    steps = _steps(folder, min(sizes), share)
+    epoch = _from_shards(folder, files[worker::workers], described.layout, share, steps, seed)
+    return Batches(mode, described.examples(split), steps, epoch)
+
+
+def _steps(folder: Path, examples: int, batch_size: int) -> int:
+    if examples < batch_size:
         raise errors.UserError(
-            f"{folder}: {min(sizes)} training examples are fewer than one batch of {batch_size}. "
+            f"{folder}: {examples} training examples are fewer than one batch of {batch_size}. "
             "Pass --set train.batch_size=N with a smaller N."
         )
-    if mode == "auto":
-        free = psutil.virtual_memory().available * _SHARE
-        mode = "memory" if sizes[worker] * (described.sequence_length + 4) <= free else "stream"
-    if mode == "memory":
-        held = records.read(folder, split, own=slice(worker, None, workers))
-        epoch = from_memory(held, batch_size, steps, seed=seed)
-    else:
-        own = files[worker::workers]
-        epoch = _from_shards(folder, own, described.layout, batch_size, steps, seed)
-    return Batches(mode, sizes[worker], steps, epoch)
+    return examples // batch_size
 
 
 def from_memory(

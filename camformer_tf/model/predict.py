@@ -15,6 +15,7 @@ import tensorflow as tf
 
 from camformer_tf import errors, progress, recipe, rundir
 from camformer_tf.data import manifest, predictions, records, rules, sequence, text
+from camformer_tf.model import rescnn
 
 _log = logging.getLogger(__name__)
 _SHOWN_REASONS = 5
@@ -98,7 +99,15 @@ def load_keras(path: Path) -> tuple[keras.Model, recipe.Recipe]:
             f"{file}: is no model of camformer_tf ({error}). Expected a file that "
             "`camformer-tf fit` saved, with its recipe inside."
         ) from error
-    return keras.models.load_model(file, compile=False), settings
+    saved = keras.models.load_model(file, compile=False)
+    network = rescnn.build(
+        settings.model,
+        length=settings.data.length,
+        channels=sequence.channels(settings.data.encoding),
+        seed=settings.train.seed,
+    )
+    rescnn.copy_weights(saved, network)  # trained in another precision, perhaps
+    return network, settings
 
 
 def load(path: Path, batch_size: int = recipe.PREDICT_BATCH_SIZE) -> Model:

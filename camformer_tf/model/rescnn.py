@@ -30,8 +30,8 @@ def build(
     """Returns the network: float32 (B, length, channels) → float32 (B, 1).
 
     Weights are drawn as PyTorch draws them by default, from sub-seeds of `seed`; dropout draws
-    from sub-seeds too. Input and output are float32 whatever `dtype`, the policy of the layers in
-    between.
+    from sub-seeds too. Input and head are float32 whatever `dtype`, the policy of the blocks;
+    variables are float32 with any policy.
 
     Source: script:188-349, FredrikSvenssonUK/DREAM2022_Camformers@6fd5d69 (residual);
     base_camformer.py:44-65, gautammalik-git/Camformer@5c5eb0b (plain, explicit padding).
@@ -51,7 +51,8 @@ def build(
             x = keras.layers.Add(name=f"add_{i}", dtype=dtype)([x, shortcut])
         shortcut = x
 
-    # === Head ===
+    # === Head, in float32 ===
+    dtype = "float32"
     x = keras.layers.Flatten(data_format="channels_last", name="flatten", dtype=dtype)(x)
     for j, units in enumerate(config.dense, 1):
         x = keras.layers.Dense(units, name=f"dense_{j}", **_torch_start(x, 1, f"dense_{j}", seed),
@@ -84,6 +85,12 @@ def block_lengths(config: recipe.ModelConfig, length: int) -> list[int]:
             )
         lengths.append(length)
     return lengths
+
+
+def copy_weights(source: keras.Model, target: keras.Model) -> None:
+    """Gives a network all values of another of the same recipe, whatever their policies."""
+    for ours, theirs in zip(target.variables, source.variables, strict=True):
+        ours.assign(keras.ops.convert_to_numpy(theirs))
 
 
 def count_trainable(model: keras.Model) -> int:
