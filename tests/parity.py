@@ -74,18 +74,21 @@ def pair(settings: recipe.Recipe, *, double: bool = False, seed: int = 0) -> Pai
     return made
 
 
-def outputs(made: Pair, size: int) -> tuple[np.ndarray, np.ndarray]:
-    """Returns both networks' predictions of a batch, as in evaluation."""
+def outputs(made: Pair, size: int, *, training: bool = False) -> tuple[np.ndarray, np.ndarray]:
+    """Returns the predictions of a batch, ours and theirs; in training they move the statistics."""
     x, _ = made.batch(size, seed=1)
+    made.theirs.train(training)
     with torch.no_grad():
-        theirs = made.theirs.eval()(_torch(x)).numpy()
+        theirs = made.theirs(_torch(x)).numpy()
     made.theirs.train()
-    return made.ours(x, training=False).numpy()[:, 0], theirs
+    return made.ours(x, training=training).numpy()[:, 0], theirs
 
 
-def gradients(made: Pair, size: int, loss: str) -> tuple[tuple[float, Arrays], ...]:
+def gradients(
+    made: Pair, size: int, loss: str, *, seed: int = 2
+) -> tuple[tuple[float, Arrays], tuple[float, Arrays]]:
     """Returns the loss and the gradients of a batch in training, ours and theirs."""
-    x, y = made.batch(size, seed=2)
+    x, y = made.batch(size, seed)
     with tf.GradientTape() as tape:
         ours = tf.reduce_mean(optimizer.loss(loss)(y, made.ours(x, training=True)[:, 0]))
     variables = made.ours.trainable_variables
@@ -126,19 +129,50 @@ def steps(made: Pair, size: int, count: int) -> tuple[Arrays, Arrays]:
         adamw.zero_grad()
         TORCH_LOSSES[train.loss](made.theirs(_torch(x)), torch.tensor(y)).backward()
         adamw.step()
-    return variables(made.ours), _by_path(made, _state(made.theirs))
+    return variables(made)
 
 
-def variables(model: keras.Model) -> Arrays:
-    return {v.path: keras.ops.convert_to_numpy(v) for layer in model.layers for v in layer.weights}
+def variables(made: Pair) -> tuple[Arrays, Arrays]:
+    """Returns all variables, ours and theirs, statistics included."""
+    layers = made.ours.layers
+    ours = {v.path: keras.ops.convert_to_numpy(v) for layer in layers for v in layer.weights}
+    return ours, _by_path(made, _state(made.theirs))
 
 
-def largest(ours: Arrays, theirs: Arrays, *, relative: bool = False) -> Arrays:
-    """Returns the largest |difference| of each variable; if relative, over its largest value."""
-    return {
-        path: float(np.abs(ours[path] - value).max() / (np.abs(value).max() if relative else 1))
-        for path, value in theirs.items()
-    }
+def noise(path: str) -> bool:
+    """Returns whether a variable's true gradient is 0: a bias before a normalisation, which takes
+    it off again. Its gradient is rounding noise, and AdamW makes full steps of noise."""
+    return path.startswith("conv_") and path.endswith("/bias")
+
+
+def largest(ours: Arrays, theirs: Arrays) -> Arrays:
+    """Returns the largest |difference| of each variable."""
+    return {path: float(np.abs(ours[path] - value).max()) for path, value in theirs.items()}
+
+
+def largest_of_layers(ours: Arrays, theirs: Arrays) -> Arrays:
+    """Returns the largest |difference| in each layer, over the largest |value| in it."""
+    found = {}
+    for layer in {path.partition("/")[0] for path in theirs}:
+        paths = [path for path in theirs if path.startswith(layer + "/")]
+        difference = max(np.abs(ours[path] - theirs[path]).max() for path in paths)
+        found[layer] = float(difference / max(np.abs(theirs[path]).max() for path in paths))
+    return found
+
+
+def as_biased(made: Pair, before: Arrays, after: Arrays, size: int, count: int) -> Arrays:
+    """Returns PyTorch's variables after `count` batches, running variances as Keras has them.
+
+    Both keep 0.9 of the variance and add 0.1 of the batch's; PyTorch's is the unbiased one,
+    n / (n - 1) times the biased, n = batch times positions (torch.nn.BatchNorm2d).
+    """
+    found = dict(after)
+    for path in after:
+        if path.endswith("moving_variance"):
+            n = size * made.ours.get_layer(path.partition("/")[0]).input.shape[1]
+            kept = 0.9**count * before[path]
+            found[path] = kept + (after[path] - kept) * (n - 1) / n
+    return found
 
 
 def _torch(x: np.ndarray) -> torch.Tensor:
