@@ -17,7 +17,6 @@ import platform
 import sys
 from pathlib import Path
 
-import keras
 import numpy as np
 import records  # the benchmark of that name, for its save()
 import tensorflow as tf
@@ -38,9 +37,8 @@ _HEADER = """\
 def run(names: list[str]) -> str:
     rows = [f"| {name} | {row} |" for name in names for row in measure(name)]
     about = f"""\
-{records.processor()} ({platform.machine()}), TensorFlow {tf.__version__}, Keras
-{keras.__version__}, PyTorch {torch.__version__}; no dropout. Differences between ours and
-PyTorch's, on the same weights:
+{records.processor()} ({platform.machine()}), TensorFlow {tf.__version__}, PyTorch
+{torch.__version__}; no dropout. Differences between ours and PyTorch's, on the same weights:
 
 - predictions of 8 sequences, in evaluation: largest;
 - loss (l1, mse, huber in turn) of {_BATCHES} batches of {_SIZE}: largest;
@@ -49,8 +47,8 @@ PyTorch's, on the same weights:
   biases before a normalisation, whose true gradient is 0, so that steps are made of rounding.
 
 The last column is PyTorch in float32 beside itself in float64: what a difference in float32 is
-worth. A value within rounding of 0 passes a ReLU in one and not in the other; its gradient then
-differs by all of it, and training goes on from there.
+worth. Where a value is 0 but for rounding, or two in a pooling window are equal but for rounding,
+the gradient takes another way in one than in the other, and training goes on from there.
 """
     return "\n".join([about, _HEADER, *rows])
 
@@ -93,7 +91,10 @@ def _steps(name: str) -> list[str]:
 
         return _row(what, _three(found, compare))
 
-    return [row(f"{_STEPS} steps", False), row(f"{_STEPS} steps, such biases", True)]
+    return [
+        row(f"{_STEPS} steps", False),
+        row(f"{_STEPS} steps, biases before a normalisation", True),
+    ]
 
 
 def _pairs(name: str) -> tuple[parity.Pair, parity.Pair]:

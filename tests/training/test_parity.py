@@ -45,9 +45,9 @@ def test_twenty_steps_of_adamw_are_pytorchs(name):
 def test_twenty_steps_of_adamw_are_pytorchs_in_float32():
     # In float32 the noise is above epsilon, and AdamW makes full steps of it: up to 20 times the
     # rate of 0.002, of which 0.027 were seen, in the biases before a normalisation; these move the
-    # running means and nothing else. Of the rest 1e-5 was seen where no ReLU let one through that
-    # the other stopped (as in test_losses_and_all_gradients_are_pytorchs_in_float32), which holds
-    # for seven of eight starts. Larger networks have a flip in most runs (benchmarks/RESULTS.md).
+    # running means and nothing else. Of the rest 1e-5 was seen where no gradient went another way
+    # (see test_losses_and_all_gradients_are_pytorchs_in_float32), as in seven of eight starts. In
+    # larger networks one does in most runs (benchmarks/RESULTS.md).
     largest = []
     for seed in range(3):
         found = after_steps("smoke", 4, double=False, seed=seed)
