@@ -276,17 +276,20 @@ def export_records(records_dir: Path, out: Path, split: str | None) -> None:
     click.echo(f"{out}: {records.export(records_dir, out, split, _report()):,} lines")
 
 
-@main.command()
-@click.argument("recipe_name", metavar="RECIPE")
-@click.argument("records_dir", metavar="RECORDS", type=ANY_PATH)
-@click.argument("run_dir", type=PATH)
-@option(
+_overrides = option(
     "--set",
     "overrides",
     multiple=True,
     metavar="KEY=VALUE",
     help="Change one value of the recipe, such as train.epochs=2; repeatable.",
 )
+
+
+@main.command()
+@click.argument("recipe_name", metavar="RECIPE")
+@click.argument("records_dir", metavar="RECORDS", type=ANY_PATH)
+@click.argument("run_dir", type=PATH)
+@_overrides
 @option(
     "--strategy",
     "kind",
@@ -347,6 +350,25 @@ def fit(
         click.echo(f"{run_dir}: stopped in {where}, and kept. Go on with --resume.", err=True)
         sys.exit(128 + stopped.number)
     click.echo(f"{run_dir}: {run.summary()}")
+
+
+@main.command("import-torch")
+@click.argument("checkpoint", type=PATH)
+@click.argument("recipe_name", metavar="RECIPE")
+@click.argument("out", metavar="OUT.keras", type=PATH)
+@_overrides
+@_quiet
+def import_torch(checkpoint: Path, recipe_name: str, out: Path, overrides: tuple[str, ...]) -> None:
+    """Write a PyTorch CHECKPOINT of the network of RECIPE as a .keras file.
+
+    CHECKPOINT is a state dict (.pt, .pth or .safetensors). No code in it is run.
+    """
+    settings = recipe.load(recipe_name, overrides)  # before TensorFlow's seconds of import
+    _start_tensorflow()
+    from camformer_tf.model import rescnn, torch_import
+
+    made = torch_import.convert(checkpoint, settings, out)
+    click.echo(f"{out}: {rescnn.count_trainable(made):,} parameters imported")
 
 
 @main.command()

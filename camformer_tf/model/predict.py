@@ -61,9 +61,11 @@ def _batched(forward: Callable[[tf.Tensor], tf.Tensor], batch_size: int) -> Pred
     return predict
 
 
-def save(model: keras.Model, path: Path, settings: recipe.Recipe) -> None:
+def save(
+    model: keras.Model, path: Path, settings: recipe.Recipe, *, overwrite: bool = True
+) -> None:
     """Saves a model as a .keras file that also holds its recipe, whole or not at all."""
-    with rundir.new_file(path, overwrite=True) as temporary:
+    with rundir.new_file(path, overwrite=overwrite) as temporary:
         whole = temporary.with_suffix(".keras")
         try:
             model.save(whole)
