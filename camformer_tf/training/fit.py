@@ -125,8 +125,8 @@ def fit(
         if made.workers == 1:
             raise
         raise errors.UserError(
-            f"another worker was lost: {str(error).splitlines()[0][:200]}. Start all workers "
-            "again with --resume: the run goes on from its last checkpoint."
+            "another worker was lost, or no longer answers. Start all workers again with --resume: "
+            "the run goes on from its last checkpoint."
         ) from error
     told = run.Run(
         versions=run.versions(),
