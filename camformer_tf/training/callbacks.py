@@ -171,6 +171,7 @@ class OneCycle(Stateful):
 
     def on_train_batch_begin(self, batch: int, logs: dict | None = None) -> None:
         made = self.model.optimizer
+        made = getattr(made, "inner_optimizer", made)  # under loss scaling
         rate = optimizer.one_cycle(self.step, self.steps, optimizer.ONE_CYCLE_RATES)
         made.learning_rate = rate
         made.beta_1.assign(optimizer.one_cycle(self.step, self.steps, optimizer.ONE_CYCLE_BETAS))

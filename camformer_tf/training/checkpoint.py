@@ -130,7 +130,11 @@ class Checkpoints:
         return [*self._model.variables, *self._model.optimizer.variables]
 
     def _paths(self) -> list[str]:
-        return [f"{v.path} {tuple(v.shape)} {v.dtype}" for v in self._variables()]
+        """Returns what tells variables apart: of their paths the last part, since Keras numbers
+        others through a process."""
+        return [
+            f"{v.path.rpartition('/')[2]} {tuple(v.shape)} {v.dtype}" for v in self._variables()
+        ]
 
 
 def newest(folder: Path) -> Path | None:
