@@ -90,7 +90,7 @@ class TrainConfig:
     """Training rules; the defaults are those of the 2022 submission (script:58-72)."""
 
     loss: Literal["l1", "mse", "huber"] = "l1"
-    optimizer: Literal["adamw"] = "adamw"
+    optimizer: Literal["adamw", "lion"] = "adamw"
     learning_rate: Positive = 0.001
     weight_decay: NotNegative = 0.001
     schedule: Literal["none", "plateau", "onecycle"] = "plateau"
