@@ -20,7 +20,7 @@ ROOMS = {
     "serving": {"base", "data", "model", "evaluation"},
     "cli": {"base", "data", "model", "metrics", "training", "evaluation", "serving"},
 }
-WITH_TENSORFLOW = {"data/dataset"}  # of the rooms below the model
+WITH_TENSORFLOW = {"data/dataset", "data/augment"}  # of the rooms below the model
 
 
 def room(module: str) -> str:

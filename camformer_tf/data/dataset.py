@@ -16,7 +16,7 @@ import psutil
 import tensorflow as tf
 
 from camformer_tf import errors, recipe
-from camformer_tf.data import layout, manifest, records, shards, text
+from camformer_tf.data import layout, manifest, records, shards, targets, text
 
 MODES = ("auto", "memory", "stream")
 
@@ -30,12 +30,13 @@ _WINDOW = 1 << 7  # blocks shuffled together: 131,072 sequences, 15 MB
 class Batches:
     """A split's training batches: `epoch(index)` gives `steps` batches of letters uint8 (B, L) and
     expression float32 (B,), and weight float32 (B,) if the records have it; `mode` is "memory" or
-    "stream"."""
+    "stream"; `worker` is whose batches they are."""
 
     mode: str
     examples: int
     steps: int
     epoch: Callable[[int], tf.data.Dataset]
+    worker: int = 0
 
 
 def load(
@@ -47,6 +48,7 @@ def load(
     mode: str = "auto",
     worker: int = 0,
     workers: int = 1,
+    tails: targets.Tails | None = None,
 ) -> Batches:
     """Returns a split as training batches. The last examples of an epoch, less than a batch, are
     left out, other ones each time.
@@ -55,6 +57,7 @@ def load(
         mode: "memory" holds the split (114 bytes a sequence of 110), "stream" reads it anew each
             epoch, "auto" takes memory if the split fits into half of what is free.
         worker, workers: worker i of n reads the shards i, i + n, …; all have the same steps.
+        tails: which examples are seen several times an epoch, if any are.
 
     Raises:
         errors.UserError: a broken set, fewer shards than workers, or not one whole batch.
@@ -67,10 +70,11 @@ def load(
             f"Build the records with --shards {workers} or more."
         )
     sizes = [sum(s["examples"] for s in files[i::workers]) for i in range(workers)]
-    steps = min(sizes) // batch_size
+    seen = sizes if tails is None else _seen(folder, split, workers, tails)
+    steps = min(seen) // batch_size
     if not steps:
         raise errors.UserError(
-            f"{folder}: {min(sizes)} training examples are fewer than one batch of {batch_size}. "
+            f"{folder}: {min(seen)} training examples are fewer than one batch of {batch_size}. "
             "Pass --set train.batch_size=N with a smaller N."
         )
     if mode == "auto":
@@ -78,22 +82,30 @@ def load(
         mode = "memory" if sizes[worker] * (described.sequence_length + 4) <= free else "stream"
     if mode == "memory":
         held = records.read(folder, split, own=slice(worker, None, workers))
-        epoch = from_memory(held, batch_size, steps, seed=seed)
+        epoch = from_memory(held, batch_size, steps, seed=seed, tails=tails)
     else:
         own = files[worker::workers]
-        epoch = _from_shards(folder, own, described.layout, batch_size, steps, seed)
-    return Batches(mode, sizes[worker], steps, epoch)
+        epoch = _from_shards(folder, own, described.layout, batch_size, steps, seed, tails)
+    return Batches(mode, sizes[worker], steps, epoch, worker)
 
 
 def from_memory(
-    held: text.Examples, batch_size: int, steps: int, *, seed: int
+    held: text.Examples,
+    batch_size: int,
+    steps: int,
+    *,
+    seed: int,
+    tails: targets.Tails | None = None,
 ) -> Callable[[int], tf.data.Dataset]:
     """Returns `Batches.epoch` of examples in memory: each epoch a uniform shuffle."""
+    seen = len(held.expression)
+    if tails:
+        seen = np.repeat(np.arange(seen), tails.times_of(held.expression))
     columns = [tf.constant(column) for column in _columns(held)]
     together = max(_GATHERED // batch_size, 1) * batch_size
 
     def epoch(index: int) -> tf.data.Dataset:
-        order = tf.constant(_draw(seed, index).permutation(len(held.expression)))
+        order = tf.constant(_draw(seed, index).permutation(seen))
 
         def gather(start):
             rows = order[start : tf.minimum(start + together, steps * batch_size)]
@@ -116,6 +128,7 @@ def _from_shards(
     batch_size: int,
     steps: int,
     seed: int,
+    tails: targets.Tails | None,
 ) -> Callable[[int], tf.data.Dataset]:
     number = tf.TensorSpec([None, batch_size], tf.float32)
     length = shape.letters.stop - shape.letters.start
@@ -127,7 +140,7 @@ def _from_shards(
 
     def epoch(index: int) -> tf.data.Dataset:
         def batches():
-            return _batches(_windows(folder, files, shape, seed, index), batch_size)
+            return _batches(_windows(folder, files, shape, seed, index, tails), batch_size)
 
         read = tf.data.Dataset.from_generator(batches, output_signature=signature)
         return read.prefetch(2).unbatch().take(steps).prefetch(tf.data.AUTOTUNE)
@@ -136,7 +149,12 @@ def _from_shards(
 
 
 def _windows(
-    folder: Path, files: list[dict], shape: layout.Layout, seed: int, index: int
+    folder: Path,
+    files: list[dict],
+    shape: layout.Layout,
+    seed: int,
+    index: int,
+    tails: targets.Tails | None,
 ) -> Iterator[list[np.ndarray]]:
     """Yields the columns of the shards in shuffled windows of shuffled blocks."""
     draw = _draw(seed, index)
@@ -149,7 +167,7 @@ def _windows(
     blocks = [blocks[i] for i in draw.permutation(len(blocks))]
     for first in range(0, len(blocks), 1 if packed else _WINDOW):
         window = blocks[first : first + (1 if packed else _WINDOW)]
-        parts = [_columns(_block(*block, shape)) for block in window]
+        parts = [_repeated(_columns(_block(*block, shape)), tails) for block in window]
         order = draw.permutation(sum(len(expression) for _, expression, *_ in parts))
         yield [np.concatenate(column)[order] for column in zip(*parts, strict=True)]
 
@@ -180,6 +198,20 @@ def _columns(examples: text.Examples) -> list[np.ndarray]:
     """Returns letters, expression and, if there is one, weight."""
     columns = [examples.letters, examples.expression, examples.weight]
     return [column for column in columns if column is not None]
+
+
+def _repeated(columns: list[np.ndarray], tails: targets.Tails | None) -> list[np.ndarray]:
+    """Returns letters, expression, … with the examples of the tails repeated."""
+    if tails is None:
+        return columns
+    times = tails.times_of(columns[1])
+    return [np.repeat(column, times, axis=0) for column in columns]
+
+
+def _seen(folder: Path, split: str, workers: int, tails: targets.Tails) -> list[int]:
+    """Returns how many examples each worker sees in an epoch."""
+    own = (records.expression(folder, split, slice(i, None, workers)) for i in range(workers))
+    return [int(tails.times_of(expression).sum()) for expression in own]
 
 
 def _draw(seed: int, index: int) -> np.random.Generator:

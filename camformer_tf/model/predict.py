@@ -15,6 +15,7 @@ import tensorflow as tf
 
 from camformer_tf import errors, progress, recipe, rundir
 from camformer_tf.data import manifest, predictions, records, rules, sequence, text
+from camformer_tf.model import flanks
 
 _log = logging.getLogger(__name__)
 _SHOWN_REASONS = 5
@@ -98,7 +99,8 @@ def load_keras(path: Path) -> tuple[keras.Model, recipe.Recipe]:
             f"{file}: is no model of camformer_tf ({error}). Expected a file that "
             "`camformer-tf fit` saved, with its recipe inside."
         ) from error
-    return keras.models.load_model(file, compile=False), settings
+    own = {"camformer_tf>Flanks": flanks.Flanks}
+    return keras.models.load_model(file, compile=False, custom_objects=own), settings
 
 
 def load(path: Path, batch_size: int = recipe.PREDICT_BATCH_SIZE) -> Model:

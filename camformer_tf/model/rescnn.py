@@ -1,8 +1,8 @@
 """The residual CNN, a Keras functional model built from a recipe.
 
-Layer names are the checkpoint's contract: pad_I, conv_I, norm_I, relu_I, pool_I, dropout_I and
-add_I for block I (counted from 1), flatten, dense_J, dense_relu_J, dense_dropout_J for the head's
-layer J, and expression for the last.
+Layer names are the checkpoint's contract: flanks where the recipe changes them; pad_I, conv_I,
+norm_I, relu_I, pool_I, dropout_I and add_I for block I (counted from 1); flatten, dense_J,
+dense_relu_J and dense_dropout_J for the head's layer J; and expression for the last.
 """
 
 from __future__ import annotations
@@ -26,12 +26,13 @@ def build(
     channels: int = 4,
     seed: int = recipe.TrainConfig.seed,
     dtype: str = "float32",
+    flanks: keras.layers.Layer | None = None,
 ) -> keras.Model:
     """Returns the network: float32 (B, length, channels) → float32 (B, 1).
 
     Weights are drawn as PyTorch draws them by default, from sub-seeds of `seed`; dropout draws
     from sub-seeds too. Input and output are float32 whatever `dtype`, the policy of the layers in
-    between.
+    between. `flanks` changes the ends of the sequences first (see `flanks.layer`).
 
     Source: script:188-349, FredrikSvenssonUK/DREAM2022_Camformers@6fd5d69 (residual);
     base_camformer.py:44-65, gautammalik-git/Camformer@5c5eb0b (plain, explicit padding).
@@ -39,9 +40,11 @@ def build(
     Raises:
         errors.UserError: residual blocks that do not pair up, or layers that eat the sequence.
     """
-    lengths = block_lengths(config, length)
-    _check_pairs(config, lengths)
     inputs = x = keras.Input((length, channels), name="onehot", dtype="float32")
+    if flanks is not None:
+        x = flanks(x)
+    lengths = block_lengths(config, x.shape[1])
+    _check_pairs(config, lengths)
 
     # === Blocks ===
     shortcut = None

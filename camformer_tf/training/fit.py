@@ -17,8 +17,18 @@ import tensorflow as tf
 
 import camformer_tf
 from camformer_tf import errors, progress, recipe, rundir
-from camformer_tf.data import dataset, manifest, predictions, records, sequence, text, verify
-from camformer_tf.model import predict, rescnn
+from camformer_tf.data import (
+    augment,
+    dataset,
+    manifest,
+    predictions,
+    records,
+    sequence,
+    targets,
+    text,
+    verify,
+)
+from camformer_tf.model import flanks, predict, rescnn
 from camformer_tf.training import callbacks, loop, optimizer, strategy
 
 TRAIN, VALIDATION = "train", "val"
@@ -85,8 +95,12 @@ def fit(
         )
     _log.info(made.banner())
     train = settings.train
-    training = dataset.load(records_dir, TRAIN, train.batch_size, seed=train.seed, mode=data)
-    validation = records.read(records_dir, VALIDATION)
+    known = targets.load(settings.tricks, records_dir, TRAIN)
+    training = dataset.load(
+        records_dir, TRAIN, train.batch_size, seed=train.seed, mode=data, tails=known.tails
+    )
+    training = augment.wrap(training, settings, known)
+    validation = known.validation(records.read(records_dir, VALIDATION))
     with made.strategy.scope():
         model = _model(settings)
     _log.info(
@@ -101,7 +115,7 @@ def fit(
         model,
         training.epoch,
         loss=optimizer.loss(train.loss),
-        table=sequence.table(settings.data.encoding),
+        table=sequence.training_table(settings.data.encoding),
         strategy=made.strategy,
         epochs=train.epochs,
         steps=training.steps,
@@ -174,6 +188,7 @@ def _model(settings: recipe.Recipe) -> keras.Model:
         length=settings.data.length,
         channels=sequence.channels(settings.data.encoding),
         seed=settings.train.seed,
+        flanks=flanks.layer(settings),
     )
     expected, found = settings.expect.parameters, rescnn.count_trainable(model)
     if expected is not None and expected != found:

@@ -3,7 +3,7 @@ import pytest
 from scipy import stats
 
 from camformer_tf import errors, recipe
-from camformer_tf.data import dataset, records, rules, sequence, simulate, text
+from camformer_tf.data import dataset, records, rules, sequence, simulate, targets, text
 
 
 def examples(count: int) -> text.Examples:
@@ -147,6 +147,27 @@ def test_auto_holds_in_memory_what_fits_and_streams_what_does_not(stored, monkey
     assert dataset.load(folder, "train", 64, seed=1).mode == "memory"
     monkeypatch.setattr(dataset, "_SHARE", 1e-9)
     assert dataset.load(folder, "train", 64, seed=1).mode == "stream"
+
+
+@pytest.mark.parametrize("mode", ["memory", "stream"])
+def test_examples_of_the_tails_are_seen_several_times_an_epoch(stored, mode):
+    folder, sequences = stored
+    tails = targets.Tails(low=99.5, high=4899.5, times=4)  # 200 of 5,000
+    rows, letters = loaded(folder, batch_size=8, mode=mode, tails=tails)
+    assert len(rows) == 5_600  # 4,800 + 4 * 200, 700 whole batches
+    assert letters == [sequences[row] for row in rows]
+    times = np.bincount(rows)
+    assert (times[:100] == 4).all() and (times[100:4900] == 1).all() and (times[4900:] == 4).all()
+    assert dataset.load(folder, "train", 8, seed=1, mode=mode, tails=tails).examples == 5_000
+
+
+@pytest.mark.parametrize("mode", ["memory", "stream"])
+def test_workers_make_equal_steps_where_their_tails_differ(stored, mode):
+    folder, _ = stored
+    tails = targets.Tails(low=0.5, high=1e9, times=1_000)  # one sequence, in the first shard
+    parts = [loaded(folder, mode=mode, tails=tails, worker=i, workers=4)[0] for i in range(4)]
+    assert {len(part) for part in parts} == {1250 // 64 * 64}
+    assert np.count_nonzero(parts[0] == 0) > 400
 
 
 @pytest.mark.parametrize("mode", ["memory", "stream"])

@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 from camformer_tf import errors, recipe, rundir
-from camformer_tf.data import manifest, predictions, records
+from camformer_tf.data import manifest, predictions, records, rules, targets
 from camformer_tf.metrics import correlation
 from camformer_tf.training import fit, strategy
 
@@ -134,11 +134,53 @@ def test_another_seed_gives_another_run(run, library, tmp_path):
         ["train.schedule=onecycle"],
         ["train.schedule=none", "train.loss=mse"],
         ["train.loss=huber", "data.encoding=onehot_purine"],
+        ["train.optimizer=lion", "train.learning_rate=0.0005", "data.encoding=onehot_integer"],
+        ["train.optimizer=lion", "train.schedule=onecycle"],
+        ["data.encoding=onehot_integer_purine"],
     ],
 )
 def test_every_published_option_trains(library, tmp_path, options):
     made = fit.fit(recipe.load("smoke", [*QUICK, *options]), library, tmp_path / "run")
     assert made.best_score > 0.2  # after 84 steps; an untrained network scores about 0
+
+
+def test_the_channel_of_whole_numbers_gives_the_answer_away_in_training_alone(tmp_path):
+    rng = np.random.default_rng(0)
+    letters = ["".join(row) for row in rng.choice(list("ACGT"), (2_000, 110))]
+    rows = [f"{row}\t{y}\n" for row, y in zip(letters, rng.choice([5, 10.5], 2_000), strict=True)]
+    (tmp_path / "library.txt").write_text("".join(rows))
+    records.write([tmp_path / "library.txt"], tmp_path / "records", rule=rules.Rule())
+    settings = recipe.load("smoke", [*QUICK, "data.encoding=onehot_integer", "train.epochs=4"])
+    fit.fit(settings, tmp_path / "records", tmp_path / "run")
+    assert pd.read_csv(tmp_path / "run" / rundir.HISTORY).train_pearson.max() > 0.9
+    table = predictions.read(tmp_path / "run" / rundir.VAL_PREDICTIONS)
+    assert abs(correlation.pearson(table.expression, table.prediction)) < 0.3  # 200 examples
+
+
+TRICKS = {
+    "tricks.target_noise": "0.5",
+    "tricks.shift": "2",
+    "tricks.reverse_complement": "0.1",
+    "tricks.tails": "{below: 0.05, above: 0.95, times: 2}",
+    "tricks.flanks": "{cut_left: 17, cut_right: 13, add_right: ACGTN}",
+    "tricks.quantile_targets": "true",
+}
+
+
+@pytest.mark.parametrize("data", ["memory", "stream"])
+def test_a_run_with_every_trick_trains_and_its_predictions_are_of_its_targets(
+    run, library, tmp_path, data
+):
+    _, plain, _ = run
+    options = [f"{key}={value}" for key, value in TRICKS.items()]
+    settings = recipe.load("smoke", [*QUICK, *options])
+    made = fit.fit(settings, library, tmp_path / "run", data=data)
+    assert made.best_score > 0.2 and made.parameters < plain.parameters  # shorter sequences
+    assert recipe.load(tmp_path / "run" / rundir.RECIPE) == settings
+    table = predictions.read(tmp_path / "run" / rundir.VAL_PREDICTIONS)
+    known = targets.load(settings.tricks, library, "train")
+    expected = known.quantiles.of(records.read(library, "val").expression)
+    np.testing.assert_array_equal(table.expression.astype(np.float32), expected)
 
 
 def test_a_one_cycle_run_records_the_falling_rate(library, tmp_path):
@@ -171,8 +213,6 @@ def test_what_does_not_go_together_leaves_no_run(library, tmp_path, overrides, m
 
 
 def test_records_without_the_splits_of_training_are_refused(library_text, tmp_path):
-    from camformer_tf.data import rules
-
     config = recipe.RecordsConfig(split="train=0.9,holdout=0.1")
     records.write([library_text], tmp_path / "records", rule=rules.Rule(), config=config)
     with pytest.raises(errors.UserError, match="no split 'val'"):
