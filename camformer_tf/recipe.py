@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal
 
 import yaml
 
-from camformer_tf import errors, schema
+from camformer_tf import errors, grid, schema
 
 SCHEMA = 1
 PREDICT_BATCH_SIZE = 1024
@@ -163,12 +163,16 @@ class Recipe:
 
 
 def load(source: str | Path, overrides: Iterable[str] = ()) -> Recipe:
-    """Returns the recipe at a path, or the shipped one of that name, with `key=value` overrides.
+    """Returns the recipe at a path, the shipped one of that name, or that of a run of the 2025 grid
+    (grid-270/1 to grid-270/270, see `grid`), with `key=value` overrides.
 
     Raises:
         errors.UserError: no such recipe, not YAML, an unknown or repeated key, a wrong value.
     """
-    path = find(source)
+    of_grid = None if Path(source).is_file() else grid.named(str(source))
+    path = shipped()[of_grid.base] if of_grid else find(source)
+    if of_grid:
+        overrides = [*of_grid.overrides, *overrides]
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
@@ -233,7 +237,7 @@ def find(source: str | Path) -> Path:
     raise errors.UserError(
         f"{source}: no such recipe file, and no shipped recipe has that name. "
         + (f"Did you mean {close[0]}? " if close else "")
-        + f"Shipped: {', '.join(names)}."
+        + f"Shipped: {', '.join(names)}, and {grid.FOLDER}1 to {grid.FOLDER}{grid.RUNS}."
     )
 
 

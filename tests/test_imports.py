@@ -68,7 +68,7 @@ def test_tensorflow_is_imported_only_where_it_is_needed(module):
 
 
 def test_the_modules_of_the_base_do_not_import_in_a_circle():
-    order = ["errors", "schema", "recipe", "progress", "remote", "rundir"]
+    order = ["errors", "schema", "grid", "recipe", "progress", "remote", "rundir"]
     for i, module in enumerate(order):
         ours = {n.split(".")[1] for n in imports(module, top_only=False) if "camformer_tf." in n}
         assert ours <= set(order[:i])

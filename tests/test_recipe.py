@@ -290,6 +290,23 @@ def test_an_override_is_checked_as_the_file_is():
     assert "Did you mean train.epochs?" in refusal(MINIMAL, "train.epoch=1")
 
 
+# --- the grid ---
+
+
+def test_a_run_of_the_grid_is_a_recipe_that_overrides_may_change():
+    made = recipe.load("grid-270/141", ["train.epochs=2", "data.encoding=onehot"])
+    assert (made.train.epochs, made.data.encoding) == (2, "onehot")
+    assert recipe.load("grid-270/141") == recipe.load("small")
+
+
+def test_no_file_here_takes_the_place_of_the_recipe_that_a_run_of_the_grid_changes(
+    tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    Path("large").write_text(MINIMAL)
+    assert len(recipe.load("grid-270/14").model.blocks) == 6
+
+
 # --- seeds and names ---
 
 
@@ -329,7 +346,7 @@ def test_a_misspelt_name_is_refused_with_the_nearest_one():
 def test_a_name_unlike_any_other_is_refused_with_all_of_them():
     with pytest.raises(
         errors.UserError,
-        match="Shipped: .*mini, original, small, smoke.",
+        match="Shipped: .*mini, original, small, smoke, and grid-270/1 to grid-270/270.",
     ) as caught:
         recipe.find("zzz.yaml")
     assert "Did you mean" not in str(caught.value)
