@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from camformer_tf import recipe
+from camformer_tf import errors, recipe
 from camformer_tf.data import records, text
 
 
@@ -58,9 +58,12 @@ def load(tricks: recipe.TricksConfig, folder: Path, split: str) -> Targets:
     records are read for it only if a trick needs them.
 
     Raises:
-        errors.UserError: no such split, or shards that the manifest does not describe.
+        errors.UserError: tails that hold nothing or everything, no such split, or shards that the
+            manifest does not describe.
     """
     with_tails = tricks.tails.times > 1
+    if with_tails:
+        _check(tricks.tails)
     if not (tricks.quantile_targets or with_tails):
         return Targets()
     expression = records.expression(folder, split)
@@ -90,3 +93,12 @@ def tails(config: recipe.Tails, expression: np.ndarray) -> Tails:
     """Returns the tails of a training set."""
     low, high = np.quantile(expression, [config.below, config.above])
     return Tails(float(low), float(high), config.times)
+
+
+def _check(config: recipe.Tails) -> None:
+    if config.below >= config.above or (config.below, config.above) == (0, 1):
+        raise errors.UserError(
+            f"tricks.tails: below {config.below:g} and above {config.above:g} with times "
+            f"{config.times}: expected two quantiles with examples beyond and between them, such "
+            "as 0.05 and 0.95."
+        )

@@ -109,8 +109,10 @@ def test_the_order_of_a_mode_depends_on_nothing_but_seed_and_epoch(stored, mode)
 
 
 @pytest.mark.parametrize("mode", ["memory", "stream"])
-@pytest.mark.parametrize("batch_size", [7, 64])
-def test_weights_travel_with_their_examples(tmp_path, mode, batch_size):
+@pytest.mark.parametrize(
+    ("batch_size", "tails"), [(7, None), (64, None), (7, targets.Tails(49.5, 1e9, times=3))]
+)
+def test_weights_travel_with_their_examples(tmp_path, mode, batch_size, tails):
     text_file = tmp_path / "table.tsv"
     letters = ["".join(row) for row in np.random.default_rng(0).choice(list("ACGT"), (500, 110))]
     rows = [f"{row}\t{i}\t{i / 4}\n" for i, row in enumerate(letters)]
@@ -122,13 +124,14 @@ def test_weights_travel_with_their_examples(tmp_path, mode, batch_size):
         config=recipe.RecordsConfig(split="train=1", shards=3),
         columns={"sequence": "s", "expression": "e", "weight": "w"},
     )
-    batches = dataset.load(tmp_path / "set", "train", batch_size, seed=1, mode=mode)
+    batches = dataset.load(tmp_path / "set", "train", batch_size, seed=1, mode=mode, tails=tails)
     seen = []
     for x, y, weight in batches.epoch(0).as_numpy_iterator():
         assert sequence.text(x) == [letters[int(i)] for i in y]
         np.testing.assert_array_equal(weight, y / 4)
         seen += y.tolist()
-    assert len(set(seen)) == 500 // batch_size * batch_size
+    assert len(seen) == (600 if tails else 500) // batch_size * batch_size
+    assert tails or len(set(seen)) == len(seen)
 
 
 def test_a_stream_mixes_far_parts_of_the_text(stored, monkeypatch):

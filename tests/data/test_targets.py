@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from camformer_tf import recipe
+from camformer_tf import errors, recipe
 from camformer_tf.data import records, targets, text
 
 
@@ -72,3 +72,12 @@ def test_records_are_read_only_for_a_trick_that_needs_them(library, tmp_path):
     y = records.read(library, "train").expression
     np.testing.assert_array_equal(known.quantiles.of(y), targets.quantiles(y).of(y))
     assert known.tails == targets.tails(asked.tails, y)
+
+
+@pytest.mark.parametrize(("below", "above"), [(0.0, 1.0), (0.9, 0.1), (0.5, 0.5)])
+def test_tails_of_nothing_or_of_everything_are_refused(library, below, above):
+    asked = recipe.TricksConfig(tails=recipe.Tails(below, above, times=3))
+    with pytest.raises(
+        errors.UserError, match=f"tricks.tails: below {below:g} and above {above:g}"
+    ):
+        targets.load(asked, library, "train")

@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 from camformer_tf import errors, recipe, rundir
-from camformer_tf.data import manifest, predictions, records, rules, targets
+from camformer_tf.data import manifest, predictions, records, rules, sequence, targets
 from camformer_tf.metrics import correlation
 from camformer_tf.training import fit, strategy
 
@@ -144,17 +144,33 @@ def test_every_published_option_trains(library, tmp_path, options):
     assert made.best_score > 0.2  # after 84 steps; an untrained network scores about 0
 
 
-def test_the_channel_of_whole_numbers_gives_the_answer_away_in_training_alone(tmp_path):
-    rng = np.random.default_rng(0)
-    letters = ["".join(row) for row in rng.choice(list("ACGT"), (2_000, 110))]
-    rows = [f"{row}\t{y}\n" for row, y in zip(letters, rng.choice([5, 10.5], 2_000), strict=True)]
-    (tmp_path / "library.txt").write_text("".join(rows))
-    records.write([tmp_path / "library.txt"], tmp_path / "records", rule=rules.Rule())
+def fit_integer(folder, letters, expression) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Trains with the channel of whole numbers; the history, and the validation predictions."""
+    lines = zip(sequence.text(letters), expression, strict=True)
+    (folder / "library.txt").write_text("".join(f"{row}\t{y}\n" for row, y in lines))
+    records.write([folder / "library.txt"], folder / "records", rule=rules.Rule())
     settings = recipe.load("smoke", [*QUICK, "data.encoding=onehot_integer", "train.epochs=4"])
-    fit.fit(settings, tmp_path / "records", tmp_path / "run")
-    assert pd.read_csv(tmp_path / "run" / rundir.HISTORY).train_pearson.max() > 0.9
-    table = predictions.read(tmp_path / "run" / rundir.VAL_PREDICTIONS)
+    fit.fit(settings, folder / "records", folder / "run")
+    table = predictions.read(folder / "run" / rundir.VAL_PREDICTIONS)
+    return pd.read_csv(folder / "run" / rundir.HISTORY), table
+
+
+def random_letters() -> tuple[np.random.Generator, np.ndarray]:
+    rng = np.random.default_rng(0)
+    return rng, rng.choice(np.frombuffer(b"ACGT", np.uint8), (2_000, 110))
+
+
+def test_the_channel_of_whole_numbers_gives_the_answer_away_in_training_alone(tmp_path):
+    rng, letters = random_letters()
+    history, table = fit_integer(tmp_path, letters, rng.choice([5, 10.5], 2_000))
+    assert history.train_pearson.max() > 0.9
     assert abs(correlation.pearson(table.expression, table.prediction)) < 0.3  # 200 examples
+
+
+def test_sequences_with_whole_numbers_are_still_read(tmp_path):
+    _, letters = random_letters()
+    history, _ = fit_integer(tmp_path, letters, (letters == ord("A")).sum(axis=1))
+    assert history.train_pearson.max() > 0.5
 
 
 TRICKS = {
@@ -174,11 +190,16 @@ def test_a_run_with_every_trick_trains_and_its_predictions_are_of_its_targets(
     _, plain, _ = run
     options = [f"{key}={value}" for key, value in TRICKS.items()]
     settings = recipe.load("smoke", [*QUICK, *options])
-    made = fit.fit(settings, library, tmp_path / "run", data=data)
+    seen = []
+    made = fit.fit(
+        settings, library, tmp_path / "run", data=data, report=lambda *report: seen.append(report)
+    )
     assert made.best_score > 0.2 and made.parameters < plain.parameters  # shorter sequences
     assert recipe.load(tmp_path / "run" / rundir.RECIPE) == settings
     table = predictions.read(tmp_path / "run" / rundir.VAL_PREDICTIONS)
     known = targets.load(settings.tricks, library, "train")
+    times = known.tails.times_of(records.read(library, "train").expression)
+    assert seen[-1][1] == times.sum() // 64 * 64 > len(times)
     expected = known.quantiles.of(records.read(library, "val").expression)
     np.testing.assert_array_equal(table.expression.astype(np.float32), expected)
 
