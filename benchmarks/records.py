@@ -1,22 +1,27 @@
 """Measures writing and reading records beside other ways to do it, in one run.
 
-    python benchmarks/records.py [--sequences 300000] [--repeats 3]
+    python benchmarks/records.py [--text FILE | --lines 300000] [--repeats 3]
 
-Every measurement is a process of its own, interleaved, so that peak memory is its own too; rates
-are medians. The table goes to benchmarks/RESULTS.md, section "Records".
+Without a text, it simulates one of so many lines, of which an eighth are such as the filters must
+handle. Every measurement is a process of its own, interleaved, so that peak memory is its own too;
+rates are medians. The table goes to benchmarks/RESULTS.md.
 
 Side by side: camformer_tf; tf.train.Example written one at a time by tf.io.TFRecordWriter and read
 by TFRecordDataset + parse_example, TensorFlow's own way; and the original's way of reading and
 encoding everything into Python lists, written anew from the description of script:482-554,
-FredrikSvenssonUK/DREAM2022_Camformers@6fd5d69.
+FredrikSvenssonUK/DREAM2022_Camformers@6fd5d69. The other writers apply the same filters, to the
+first lines only where there are many: they take each line alike, and lists of all would not fit.
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
+import math
 import os
 import platform
 import resource
+import shutil
 import statistics
 import subprocess
 import sys
@@ -24,69 +29,75 @@ import tempfile
 import time
 from pathlib import Path
 
+PEER_LINES = 500_000
 RESULTS = Path(__file__).parent / "RESULTS.md"
 
 
-def write_ours(text: Path, out: Path) -> float:
+def write_ours(text: Path, out: Path, *, leakage: bool = True) -> tuple[float, int]:
     from camformer_tf import recipe
     from camformer_tf.data import records, rules
 
-    config = recipe.RecordsConfig(leakage=False, workers=os.cpu_count())
+    config = recipe.RecordsConfig(on_malformed="skip", workers=os.cpu_count(), leakage=leakage)
     start = time.perf_counter()
-    records.write([text], out, rule=rules.Rule(), config=config)
-    return time.perf_counter() - start
+    made = records.write([text], out, rule=rules.Rule(), config=config)
+    return time.perf_counter() - start, made.counts["lines"]
 
 
-def write_ours_leakage(text: Path, out: Path) -> float:
-    from camformer_tf import recipe
-    from camformer_tf.data import records, rules
-
-    config = recipe.RecordsConfig(workers=os.cpu_count())
-    start = time.perf_counter()
-    records.write([text], out, rule=rules.Rule(), config=config)
-    return time.perf_counter() - start
+def write_ours_without_leakage(text: Path, out: Path) -> tuple[float, int]:
+    return write_ours(text, out, leakage=False)
 
 
-def write_one_at_a_time(text: Path, out: Path) -> float:
+def kept_lines(text: Path, counted: list[int]):
+    """Yields what the filters keep of the first lines, one at a time."""
+    with text.open("rb") as lines:
+        for line in itertools.islice(lines, PEER_LINES):
+            fields = line.split()
+            counted[0] += bool(fields)
+            try:
+                letters, expression = fields[0].upper(), float(fields[1])
+            except (IndexError, ValueError):
+                continue
+            if (
+                len(fields) > 2
+                or letters.translate(None, b"ACGTN")
+                or not math.isfinite(expression)
+            ):
+                continue
+            if letters.count(b"N") <= 3 and abs(len(letters) - 110) <= 3:
+                yield letters[:110].ljust(110, b"N"), expression
+
+
+def write_one_at_a_time(text: Path, out: Path) -> tuple[float, int]:
     import tensorflow as tf
 
     out.mkdir()
-    start = time.perf_counter()
-    with tf.io.TFRecordWriter(str(out / "all.tfrecord")) as writer, text.open() as lines:
-        for line in lines:
-            sequence, expression = line.split()
+    start, counted = time.perf_counter(), [0]
+    with tf.io.TFRecordWriter(str(out / "all.tfrecord")) as writer:
+        for letters, expression in kept_lines(text, counted):
             feature = {
-                "sequence": tf.train.Feature(
-                    bytes_list=tf.train.BytesList(value=[sequence.encode()])
-                ),
-                "expression": tf.train.Feature(
-                    float_list=tf.train.FloatList(value=[float(expression)])
-                ),
+                "sequence": tf.train.Feature(bytes_list=tf.train.BytesList(value=[letters])),
+                "expression": tf.train.Feature(float_list=tf.train.FloatList(value=[expression])),
             }
             example = tf.train.Example(features=tf.train.Features(feature=feature))
             writer.write(example.SerializeToString(deterministic=True))
-    return time.perf_counter() - start
+    return time.perf_counter() - start, counted[0]
 
 
-def encode_into_lists(text: Path, out: Path) -> float:
+def encode_into_lists(text: Path, out: Path) -> tuple[float, int]:
     import numpy as np
 
-    letters = {"A": [1, 0, 0, 0], "C": [0, 1, 0, 0], "G": [0, 0, 1, 0], "T": [0, 0, 0, 1]}
-    start = time.perf_counter()
-    onehot, expression = [], []
-    with text.open() as lines:
-        for line in lines:
-            sequence, value = line.split()
-            if sequence.count("N") <= 3 and abs(len(sequence) - 110) <= 3:
-                padded = sequence[:110].ljust(110, "N")
-                onehot.append([letters.get(letter, [0, 0, 0, 0]) for letter in padded])
-                expression.append(float(value))
+    codes = {letter: [int(letter == other) for other in b"ACGT"] for letter in b"ACGTN"}
+    start, counted = time.perf_counter(), [0]
+    onehot, values = [], []
+    for letters, expression in kept_lines(text, counted):
+        onehot.append([codes[letter] for letter in letters])
+        values.append(expression)
     np.array(onehot, np.float32)
-    return time.perf_counter() - start
+    return time.perf_counter() - start, counted[0]
 
 
-def drain(batches) -> float:
-    """Seconds until a graph has taken every batch, as the training step does."""
+def drain(batches) -> tuple[float, int]:
+    """Seconds until a graph has taken every batch, as the training step does, and the sequences."""
     import tensorflow as tf
 
     @tf.function
@@ -98,11 +109,11 @@ def drain(batches) -> float:
 
     count(batches.take(1))  # the trace
     start = time.perf_counter()
-    count(batches)
-    return time.perf_counter() - start
+    total = count(batches)
+    return time.perf_counter() - start, int(total)
 
 
-def _read(records: Path, mode: str, encoded: bool) -> float:
+def _read(records: Path, mode: str, encoded: bool) -> tuple[float, int]:
     import tensorflow as tf
 
     from camformer_tf.data import dataset, sequence
@@ -117,19 +128,19 @@ def _read(records: Path, mode: str, encoded: bool) -> float:
     return drain(batches)
 
 
-def read_memory(records: Path, out: Path) -> float:
+def read_memory(records: Path, out: Path) -> tuple[float, int]:
     return _read(records, "memory", False)
 
 
-def read_memory_encoded(records: Path, out: Path) -> float:
+def read_memory_encoded(records: Path, out: Path) -> tuple[float, int]:
     return _read(records, "memory", True)
 
 
-def read_stream(records: Path, out: Path) -> float:
+def read_stream(records: Path, out: Path) -> tuple[float, int]:
     return _read(records, "stream", False)
 
 
-def read_parse_example(records: Path, out: Path) -> float:
+def read_parse_example(records: Path, out: Path) -> tuple[float, int]:
     import tensorflow as tf
 
     features = {
@@ -148,7 +159,7 @@ def read_parse_example(records: Path, out: Path) -> float:
 
 WRITERS = {
     "write: camformer_tf": write_ours,
-    "write: camformer_tf, near neighbours counted": write_ours_leakage,
+    "write: camformer_tf, near neighbours not counted": write_ours_without_leakage,
     "write: tf.train.Example one at a time": write_one_at_a_time,
     "read and encode into lists, as the original": encode_into_lists,
 }
@@ -158,51 +169,43 @@ READERS = {
     "read: camformer_tf, streamed": read_stream,
     "read: TFRecordDataset + parse_example": read_parse_example,
 }
+PEERS = "write: tf.train.Example one at a time", "read: TFRecordDataset + parse_example"
 
 
-def measure(function: str, source: Path, out: Path) -> tuple[float, float]:
-    """Returns seconds and peak memory (MiB, of the process and of its largest child)."""
+def measure(function: str, source: Path, out: Path) -> tuple[float, int, float]:
+    """Returns seconds, sequences, and peak memory (MiB, of the process and its largest child)."""
     arguments = [sys.executable, __file__, "--one", function, str(source), str(out)]
-    done = subprocess.run(arguments, capture_output=True, text=True, check=True)
-    seconds, peak = done.stdout.split()[-2:]
-    return float(seconds), float(peak)
+    done = subprocess.run(arguments, capture_output=True, text=True)
+    if done.returncode:
+        raise SystemExit(f"{function}:\n{done.stderr}")
+    seconds, sequences, peak = done.stdout.split()[-3:]
+    return float(seconds), int(sequences), float(peak)
 
 
 def run_one(function: str, source: str, out: str) -> None:
-    seconds = globals()[function](Path(source), Path(out))
+    seconds, sequences = globals()[function](Path(source), Path(out))
     usage = [resource.getrusage(who).ru_maxrss for who in (0, resource.RUSAGE_CHILDREN)]
-    print(seconds, max(usage) / 1024)
+    print(seconds, sequences, max(usage) / 1024)
 
 
-def run_all(sequences: int, repeats: int) -> str:
-    from camformer_tf.data import manifest, records, rules, simulate
-
+def run_all(text: Path, repeats: int) -> str:
+    found: dict[str, list[tuple[float, int, float]]] = {name: [] for name in WRITERS | READERS}
     with tempfile.TemporaryDirectory() as folder:
-        text, made = Path(folder, "library.txt"), Path(folder, "records")
-        simulate.write(text, sequences)
-        records.write([text], made, rule=rules.Rule())
-        training = manifest.load(made).examples("train")
-        found: dict[str, list[tuple[float, float]]] = {name: [] for name in WRITERS | READERS}
-        for repeat in range(repeats):
+        made = Path(folder, "records")
+        measure("write_ours", text, made)  # not here: a child's peak is its parent's at least
+        for _ in range(repeats):
             for i, (name, function) in enumerate((WRITERS | READERS).items()):
-                source = text if name in WRITERS else made
-                out = Path(folder, f"out-{repeat}-{i}")
+                source, out = text if name in WRITERS else made, Path(folder, f"out-{i}")
                 found[name].append(measure(function.__name__, source, out))
-    lines = [
-        f"{sequences:,} simulated lines; {os.cpu_count()} cores ({processor()}), Python "
-        f"{platform.python_version()}; medians of {repeats}; imports not counted, starting worker "
-        "processes counted.",
-        "",
-        "| what | sequences/s | ratio | peak memory of a process, MiB |",
-        "|---|---|---|---|",
-    ]
-    for group, size in ((WRITERS, sequences), (READERS, training)):
-        peer = [name for name in group if "tf.train" in name or "parse_example" in name][0]
-        base = statistics.median(seconds for seconds, _ in found[peer])
+                shutil.rmtree(out, ignore_errors=True)
+    lines = ["| what | sequences | sequences/s | ratio | peak memory of a process, MiB |",
+             "|---|---|---|---|---|"]  # fmt: skip
+    rates = {name: statistics.median(n / s for s, n, _ in rows) for name, rows in found.items()}
+    for group, peer in zip((WRITERS, READERS), PEERS, strict=True):
         for name in group:
-            seconds = statistics.median(s for s, _ in found[name])
-            peak = statistics.median(p for _, p in found[name])
-            lines.append(f"| {name} | {size / seconds:,.0f} | {base / seconds:.1f} | {peak:,.0f} |")
+            count, rate, ratio = found[name][0][1], rates[name], rates[name] / rates[peer]
+            peak = statistics.median(peak for *_, peak in found[name])
+            lines.append(f"| {name} | {count:,} | {rate:,.0f} | {ratio:.1f} | {peak:,.0f} |")
     return "\n".join(lines)
 
 
@@ -219,15 +222,35 @@ def save(section: str, body: str) -> None:
     RESULTS.write_text("\n## ".join([*parts, f"{section}\n\n{body}\n"]))
 
 
+def main(text: Path | None, lines: int, repeats: int) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        what = text and text.name
+        if not text:
+            whole, text = Path(folder, "whole.txt"), Path(folder, "library.txt")
+            arguments = [str(whole), "--sequences", str(lines), "--dirty", "--quiet"]
+            command = [sys.executable, "-m", "camformer_tf.cli", "simulate", *arguments]
+            subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+            with whole.open("rb") as source, text.open("wb") as out:
+                out.writelines(itertools.islice(source, lines))
+            whole.unlink()
+            what = f"{lines:,} simulated lines"
+        table = run_all(text, repeats)
+    intro = (
+        f"{os.cpu_count()} cores ({processor()}), Python {platform.python_version()}; medians of "
+        f"{repeats}; imports not counted, starting worker processes counted."
+    )
+    save(f"Records: {what}", f"{intro}\n\n{table}")
+    print(table)
+
+
 if __name__ == "__main__":
     options = argparse.ArgumentParser(description=__doc__)
-    options.add_argument("--sequences", type=int, default=300_000)
+    options.add_argument("--text", type=Path)
+    options.add_argument("--lines", type=int, default=300_000)
     options.add_argument("--repeats", type=int, default=3)
     options.add_argument("--one", nargs=3, help=argparse.SUPPRESS)
     chosen = options.parse_args()
     if chosen.one:
         run_one(*chosen.one)
     else:
-        table = run_all(chosen.sequences, chosen.repeats)
-        save("Records", table)
-        print(table)
+        main(chosen.text, chosen.lines, chosen.repeats)

@@ -276,28 +276,56 @@ def export_records(records_dir: Path, out: Path, split: str | None) -> None:
     click.echo(f"{out}: {records.export(records_dir, out, split, _report()):,} lines")
 
 
-@main.command()
-@click.argument("recipe_name", metavar="RECIPE")
-@click.argument("records_dir", metavar="RECORDS", type=ANY_PATH)
-@click.argument("run_dir", type=PATH)
-@option(
+_overrides = option(
     "--set",
     "overrides",
     multiple=True,
     metavar="KEY=VALUE",
     help="Change one value of the recipe, such as train.epochs=2; repeatable.",
 )
-@option("--strategy", "kind", default="auto", type=click.Choice(["auto", "one", "mirrored"]))
+
+
+@main.command()
+@click.argument("recipe_name", metavar="RECIPE")
+@click.argument("records_dir", metavar="RECORDS", type=ANY_PATH)
+@click.argument("run_dir", type=PATH)
+@_overrides
+@option(
+    "--strategy",
+    "kind",
+    default="auto",
+    type=click.Choice(["auto", "one", "mirrored", "multiworker", "slurm"]),
+    help="auto: mirrored over several GPUs; multiworker: as TF_CONFIG says; slurm: as srun says.",
+)
 @option(
     "--devices",
     type=click.IntRange(1),
     help="How many GPUs; without one, into how many devices to split the CPU.",
 )
 @option(
+    "--precision",
+    default="auto",
+    type=click.Choice(["auto", "float32", "mixed_bfloat16", "mixed_float16"]),
+    help="auto: what the devices compute in fastest. Head, scores and the saved model are float32.",
+)
+@option("--require-gpu", is_flag=True, help="Refuse to train on a CPU.")
+@option(
     "--data",
     default="auto",
     type=click.Choice(["auto", "memory", "stream"]),
     help="Hold the training sequences in memory, or read them anew each epoch.",
+)
+@option("--resume", is_flag=True, help="Go on with the run if it was stopped, else start it.")
+@option(
+    "--checkpoint-steps",
+    type=click.IntRange(1),
+    help="Steps between checkpoints within an epoch; by default as often as takes 1 % of the time.",
+)
+@option(
+    "--worker-timeout",
+    default=300,
+    type=click.IntRange(1),
+    help="Seconds that several workers wait for each other at the start.",
 )
 @option("--overwrite", is_flag=True, help="Replace a run that is there already.")
 @_quiet
@@ -306,27 +334,41 @@ def fit(
     records_dir: Path,
     run_dir: Path,
     overrides: tuple[str, ...],
-    kind: str,
-    devices: int | None,
-    data: str,
-    overwrite: bool,
+    worker_timeout: int,
+    **options,
 ) -> None:
     """Train RECIPE (a file, or the name of a shipped one) on RECORDS and write RUN_DIR."""
     settings = recipe.load(recipe_name, overrides)  # before TensorFlow's seconds of import
     _start_tensorflow()
-    from camformer_tf.training import fit
+    from camformer_tf.training import fit, loop
 
-    run = fit.fit(
-        settings,
-        records_dir,
-        run_dir,
-        kind=kind,
-        devices=devices,
-        data=data,
-        overwrite=overwrite,
-        report=_report(),
-    )
+    try:
+        chosen = fit.Options(timeout=worker_timeout, **options)
+        run = fit.fit(settings, records_dir, run_dir, chosen, _report())
+    except loop.Stopped as stopped:
+        where = f"epoch {stopped.progress.epoch + 1} after {stopped.progress.step:,} steps"
+        click.echo(f"{run_dir}: stopped in {where}, and kept. Go on with --resume.", err=True)
+        sys.exit(128 + stopped.number)
     click.echo(f"{run_dir}: {run.summary()}")
+
+
+@main.command("import-torch")
+@click.argument("checkpoint", type=PATH)
+@click.argument("recipe_name", metavar="RECIPE")
+@click.argument("out", metavar="OUT.keras", type=PATH)
+@_overrides
+@_quiet
+def import_torch(checkpoint: Path, recipe_name: str, out: Path, overrides: tuple[str, ...]) -> None:
+    """Write a PyTorch CHECKPOINT of the network of RECIPE as a .keras file.
+
+    CHECKPOINT is a state dict (.pt, .pth or .safetensors). No code in it is run.
+    """
+    settings = recipe.load(recipe_name, overrides)  # before TensorFlow's seconds of import
+    _start_tensorflow()
+    from camformer_tf.model import rescnn, torch_import
+
+    made = torch_import.convert(checkpoint, settings, out)
+    click.echo(f"{out}: {rescnn.count_trainable(made):,} parameters imported")
 
 
 @main.command()

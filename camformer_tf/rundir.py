@@ -20,6 +20,7 @@ RUN = "run.json"
 HISTORY = "history.csv"
 LOG = "log.txt"
 BEST = "best.keras"
+CHECKPOINTS = "last"
 TENSORBOARD = "tensorboard"
 VAL_PREDICTIONS = "val_predictions.tsv"
 MODEL_CARD = "assets.extra/model_card.json"  # in an export

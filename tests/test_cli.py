@@ -108,6 +108,8 @@ MISTAKES = {
         ["fit", "smoke", "there", "out", "--set", "train.epochs=many"],
         "train.epochs: expected a whole number, found 'many'",
     ),
+    "no checkpoint": (["import-torch", "absent.pt", "smoke", "m.keras"], "absent.pt: no such file"),
+    "unknown network": (["import-torch", "x.pt", "smoky", "m.keras"], "Did you mean smoke?"),
     "no run": (["export", "there", "out"], "there: no best.keras in it"),
     "no table": (["evaluate", "absent.tsv"], "absent.tsv: cannot be read"),
     "no model": (["predict", "absent", "good.txt", "out"], "absent: no such file or directory"),

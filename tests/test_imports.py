@@ -67,6 +67,12 @@ def test_tensorflow_is_imported_only_where_it_is_needed(module):
         assert not name.startswith(("tensorflow", "keras")), f"{module} imports {name}"
 
 
+@pytest.mark.parametrize("module", MODULES)
+def test_what_an_extra_installs_is_imported_where_it_is_used(module):
+    for name in imports(module, top_only=True):
+        assert not name.startswith(("torch", "safetensors")), f"{module} imports {name}"
+
+
 def test_the_modules_of_the_base_do_not_import_in_a_circle():
     order = ["errors", "schema", "grid", "recipe", "progress", "remote", "rundir"]
     for i, module in enumerate(order):
@@ -82,10 +88,10 @@ def test_modules_are_imported_and_not_names(module):
             assert path.with_suffix(".py").is_file() or path.is_dir(), f"{module} imports {name}"
 
 
-@pytest.mark.parametrize(
-    "command",
-    ["", "simulate", "build-records", "inspect-records", "fit", "predict", "evaluate", "export"],
-)
+COMMANDS = "simulate build-records inspect-records fit import-torch predict evaluate export"
+
+
+@pytest.mark.parametrize("command", ["", *COMMANDS.split()])
 def test_help_imports_neither_tensorflow_nor_numpy(command):
     program = (
         "import sys\n"

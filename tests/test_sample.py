@@ -1,6 +1,7 @@
 """The committed sample is what its text and the commands in tfrecords/README.md make of it."""
 
 import json
+import struct
 from pathlib import Path
 
 import numpy as np
@@ -27,6 +28,28 @@ def test_the_sample_records_are_built_from_the_sample_text(rebuilt):
         json.loads((folder / manifest.FILE).read_text()) for folder in (rebuilt, FOLDER / "sample")
     )
     assert ours | {"created_by": theirs["created_by"]} == theirs
+
+
+def test_the_sample_is_read_as_its_readme_says_by_plain_python():
+    # Example j is in shard j modulo their count; a frame has 171 bytes, the expression at 35, the
+    # letters at 57.
+    described = json.loads((FOLDER / "sample" / "manifest.json").read_text())
+    shards = [
+        (FOLDER / "sample" / shard["file"]).read_bytes()
+        for shard in described["splits"]["train"]["shards"]
+    ]
+    found = []
+    for j in range(described["splits"]["train"]["examples"]):
+        start = 171 * (j // len(shards))
+        frame = shards[j % len(shards)][start : start + 171]
+        assert struct.unpack("<Q", frame[:8]) == (155,)
+        found.append((frame[57:167].decode(), struct.unpack("<f", frame[35:39])[0]))
+    rows = [line.split("\t") for line in (FOLDER / "sample.txt").read_text().splitlines()]
+    places = {letters: i for i, (letters, _) in enumerate(rows)}
+    order = [places[letters] for letters, _ in found]
+    assert order == sorted(order) and len(order) == 3600
+    for i, (_, value) in zip(order, found, strict=True):
+        assert value == struct.unpack("<f", struct.pack("<f", float(rows[i][1])))[0]
 
 
 def test_the_sample_text_is_simulated(tmp_path):

@@ -1,7 +1,8 @@
 """Training batches as the recipe's tricks change them; nothing else is ever changed.
 
-The randomness of a batch is a function of the seed, the epoch, the worker and the batch's index in
-the epoch, whatever came before it: an epoch that is resumed in its middle goes on unchanged.
+The randomness of a batch is a function of the seed, the epoch, the batch's index in it and, where
+workers stream records of their own, the worker. It knows nothing of the batches before: an epoch
+that is resumed in its middle goes on unchanged.
 """
 
 from __future__ import annotations
@@ -42,7 +43,7 @@ def wrap(
     def epoch(index: int) -> tf.data.Dataset:
         def changed(batch: tf.Tensor, columns: tuple[tf.Tensor, ...]) -> tuple[tf.Tensor, ...]:
             def draw(use: str) -> tf.Tensor:
-                seed = recipe.sub_seed(settings.train.seed, f"{use}/{index}/{batches.worker}")
+                seed = recipe.sub_seed(settings.train.seed, f"{use}/{index}/{batches.source}")
                 return tf.stack([tf.constant(seed, tf.int64), batch])
 
             letters, measured, *weight = columns

@@ -30,13 +30,16 @@ _WINDOW = 1 << 7  # blocks shuffled together: 131,072 sequences, 15 MB
 class Batches:
     """A split's training batches: `epoch(index)` gives `steps` batches of letters uint8 (B, L) and
     expression float32 (B,), and weight float32 (B,) if the records have it; `mode` is "memory" or
-    "stream"; `worker` is whose batches they are."""
+    "stream". Where the batches are those of `workers` workers together, the `worker`-th part of
+    each is this one's. `source` is which part of the records they come from."""
 
     mode: str
     examples: int
     steps: int
     epoch: Callable[[int], tf.data.Dataset]
     worker: int = 0
+    workers: int = 1
+    source: int = 0
 
 
 def load(
@@ -54,9 +57,12 @@ def load(
     left out, other ones each time.
 
     Args:
+        batch_size: of all workers together.
         mode: "memory" holds the split (114 bytes a sequence of 110), "stream" reads it anew each
             epoch, "auto" takes memory if the split fits into half of what is free.
-        worker, workers: worker i of n reads the shards i, i + n, …; all have the same steps.
+        worker, workers: this one of so many that train together. From memory all draw the same
+            batches, so that their number changes nothing. Streaming, worker i reads the shards
+            i, i + n, … and its batches are parts of its own; all make the same steps.
         tails: which examples are seen several times an epoch, if any are.
 
     Raises:
@@ -64,6 +70,16 @@ def load(
     """
     described = manifest.load(folder)
     files = described.splits[split]["shards"]
+    if mode == "auto":
+        free = psutil.virtual_memory().available * _SHARE
+        size = described.examples(split) * (described.sequence_length + 4)
+        mode = "memory" if size <= free else "stream"
+    if mode == "memory":
+        held = records.read(folder, split)
+        seen = len(held.expression) if tails is None else tails.times_of(held.expression).sum()
+        steps = _steps(folder, int(seen), batch_size)
+        epoch = from_memory(held, batch_size, steps, seed=seed, tails=tails)
+        return Batches(mode, len(held.expression), steps, epoch, worker, workers)
     if len(files) < workers:
         raise errors.UserError(
             f"{folder}: {split} has {len(files)} shards, fewer than the {workers} workers. "
@@ -71,22 +87,20 @@ def load(
         )
     sizes = [sum(s["examples"] for s in files[i::workers]) for i in range(workers)]
     seen = sizes if tails is None else _seen(folder, split, workers, tails)
-    steps = min(seen) // batch_size
-    if not steps:
+    share = batch_size // workers
+    steps = _steps(folder, min(seen), share)
+    own = files[worker::workers]
+    epoch = _from_shards(folder, own, described.layout, share, steps, seed, tails)
+    return Batches(mode, described.examples(split), steps, epoch, source=worker)
+
+
+def _steps(folder: Path, examples: int, batch_size: int) -> int:
+    if examples < batch_size:
         raise errors.UserError(
-            f"{folder}: {min(seen)} training examples are fewer than one batch of {batch_size}. "
+            f"{folder}: {examples} training examples are fewer than one batch of {batch_size}. "
             "Pass --set train.batch_size=N with a smaller N."
         )
-    if mode == "auto":
-        free = psutil.virtual_memory().available * _SHARE
-        mode = "memory" if sizes[worker] * (described.sequence_length + 4) <= free else "stream"
-    if mode == "memory":
-        held = records.read(folder, split, own=slice(worker, None, workers))
-        epoch = from_memory(held, batch_size, steps, seed=seed, tails=tails)
-    else:
-        own = files[worker::workers]
-        epoch = _from_shards(folder, own, described.layout, batch_size, steps, seed, tails)
-    return Batches(mode, sizes[worker], steps, epoch, worker)
+    return examples // batch_size
 
 
 def from_memory(
@@ -209,7 +223,7 @@ def _repeated(columns: list[np.ndarray], tails: targets.Tails | None) -> list[np
 
 
 def _seen(folder: Path, split: str, workers: int, tails: targets.Tails) -> list[int]:
-    """Returns how many examples each worker sees in an epoch."""
+    """Returns how many examples each worker's shards give in an epoch."""
     own = (records.expression(folder, split, slice(i, None, workers)) for i in range(workers))
     return [int(tails.times_of(expression).sum()) for expression in own]
 

@@ -106,15 +106,12 @@ def write(
     return made
 
 
-def read(
-    folder: Path, split: str, first: int | None = None, own: slice = slice(None)
-) -> text.Examples:
+def read(folder: Path, split: str, first: int | None = None) -> text.Examples:
     """Returns a split in the order of its text: letters uint8 (N, L), expression and, if the set
     has them, weight float32 (N,).
 
     Args:
         first: how many examples to read, from the beginning; all of them without it.
-        own: of which shards; all of them by default.
 
     Raises:
         errors.UserError: no such split, or shards that the manifest does not describe.
@@ -124,7 +121,7 @@ def read(
         raise errors.UserError(
             f"{folder}: has no split {split!r}. Its splits: {', '.join(described.splits)}."
         )
-    files, shape = described.splits[split]["shards"][own], described.layout
+    files, shape = described.splits[split]["shards"], described.layout
     size = sum(shard["examples"] for shard in files)
     count = size if first is None else min(first, size)
     letters = np.empty((count, described.sequence_length), np.uint8)

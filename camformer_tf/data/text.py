@@ -221,7 +221,10 @@ def parse(
         fields = text[rows.number[row]].split()
         if reason := rules.malformed(fields, columns):
             if number == 1 and rules.is_header(fields):
-                reason = "a header line, where none is expected; remove it (tail -n +2)"
+                reason = (
+                    "a header line, where none is expected; remove it (tail -n +2), or name its "
+                    "columns: --sequence-column, --expression-column"
+                )
             rejects.append(f"{where}:{number}: {reason}")
             good[row] = False
         else:

@@ -6,7 +6,9 @@ import collections
 import concurrent.futures
 import contextlib
 import multiprocessing
+import multiprocessing.connection
 import os
+import threading
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
@@ -31,7 +33,7 @@ def pool(count: int) -> Iterator[Run]:
     before = {name: os.environ.get(name) for name in _KEEP_MEMORY}
     os.environ.update(_KEEP_MEMORY)
     context = multiprocessing.get_context("spawn")
-    executor = concurrent.futures.ProcessPoolExecutor(count, context)
+    executor = concurrent.futures.ProcessPoolExecutor(count, context, _end_with_parent)
 
     def run(function: Callable[[Any], Any], tasks: Iterable[Any]) -> Iterator[Any]:
         ahead = collections.deque()
@@ -48,3 +50,14 @@ def pool(count: int) -> Iterator[Run]:
         executor.shutdown(cancel_futures=True)
         for name, value in before.items():
             os.environ.pop(name) if value is None else os.environ.update({name: value})
+
+
+def _end_with_parent() -> None:
+    """Ends this process when the one that started it is gone, even killed: by itself it would wait
+    for its next task for ever."""
+
+    def watch() -> None:
+        multiprocessing.connection.wait([multiprocessing.parent_process().sentinel])
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()

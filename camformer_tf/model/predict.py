@@ -15,7 +15,7 @@ import tensorflow as tf
 
 from camformer_tf import errors, progress, recipe, rundir
 from camformer_tf.data import manifest, predictions, records, rules, sequence, text
-from camformer_tf.model import flanks
+from camformer_tf.model import flanks, rescnn
 
 _log = logging.getLogger(__name__)
 _SHOWN_REASONS = 5
@@ -61,9 +61,11 @@ def _batched(forward: Callable[[tf.Tensor], tf.Tensor], batch_size: int) -> Pred
     return predict
 
 
-def save(model: keras.Model, path: Path, settings: recipe.Recipe) -> None:
+def save(
+    model: keras.Model, path: Path, settings: recipe.Recipe, *, overwrite: bool = True
+) -> None:
     """Saves a model as a .keras file that also holds its recipe, whole or not at all."""
-    with rundir.new_file(path, overwrite=True) as temporary:
+    with rundir.new_file(path, overwrite=overwrite) as temporary:
         whole = temporary.with_suffix(".keras")
         try:
             model.save(whole)
@@ -100,7 +102,10 @@ def load_keras(path: Path) -> tuple[keras.Model, recipe.Recipe]:
             "`camformer-tf fit` saved, with its recipe inside."
         ) from error
     own = {"camformer_tf>Flanks": flanks.Flanks}
-    return keras.models.load_model(file, compile=False, custom_objects=own), settings
+    saved = keras.models.load_model(file, compile=False, custom_objects=own)
+    network = rescnn.from_recipe(settings)
+    rescnn.copy_weights(saved, network)  # trained in another precision, perhaps
+    return network, settings
 
 
 def load(path: Path, batch_size: int = recipe.PREDICT_BATCH_SIZE) -> Model:

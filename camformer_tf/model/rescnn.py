@@ -12,11 +12,29 @@ import math
 import keras
 
 from camformer_tf import errors, recipe
+from camformer_tf.data import sequence
+from camformer_tf.model import flanks
 
 # PyTorch's BatchNorm momentum of 0.1 is 0.9 in Keras; epsilon is PyTorch's default.
 # Source: base/model.py:36-52, Bornelov-lab/Camformer@feaa529 (nn.BatchNorm2d with its defaults).
 _NORM_MOMENTUM = 0.9
 _NORM_EPSILON = 1e-5
+
+
+def from_recipe(settings: recipe.Recipe, dtype: str = "float32") -> keras.Model:
+    """Returns the network of a recipe: float32 (B, data.length, channels) → float32 (B, 1).
+
+    Raises:
+        errors.UserError: layers or flanks that do not go together.
+    """
+    return build(
+        settings.model,
+        length=settings.data.length,
+        channels=sequence.channels(settings.data.encoding),
+        seed=settings.train.seed,
+        dtype=dtype,
+        flanking=flanks.layer(settings),
+    )
 
 
 def build(
@@ -26,13 +44,13 @@ def build(
     channels: int = 4,
     seed: int = recipe.TrainConfig.seed,
     dtype: str = "float32",
-    flanks: keras.layers.Layer | None = None,
+    flanking: flanks.Flanks | None = None,
 ) -> keras.Model:
     """Returns the network: float32 (B, length, channels) → float32 (B, 1).
 
     Weights are drawn as PyTorch draws them by default, from sub-seeds of `seed`; dropout draws
-    from sub-seeds too. Input and output are float32 whatever `dtype`, the policy of the layers in
-    between. `flanks` changes the ends of the sequences first (see `flanks.layer`).
+    from sub-seeds too. Input and head are float32 whatever `dtype`, the policy of the blocks;
+    variables are float32 with any policy. `flanking` changes the ends of the sequences first.
 
     Source: script:188-349, FredrikSvenssonUK/DREAM2022_Camformers@6fd5d69 (residual);
     base_camformer.py:44-65, gautammalik-git/Camformer@5c5eb0b (plain, explicit padding).
@@ -41,8 +59,8 @@ def build(
         errors.UserError: residual blocks that do not pair up, or layers that eat the sequence.
     """
     inputs = x = keras.Input((length, channels), name="onehot", dtype="float32")
-    if flanks is not None:
-        x = flanks(x)
+    if flanking:
+        x = flanking(x)
     lengths = block_lengths(config, x.shape[1])
     _check_pairs(config, lengths)
 
@@ -54,7 +72,8 @@ def build(
             x = keras.layers.Add(name=f"add_{i}", dtype=dtype)([x, shortcut])
         shortcut = x
 
-    # === Head ===
+    # === Head, in float32 ===
+    dtype = "float32"
     x = keras.layers.Flatten(data_format="channels_last", name="flatten", dtype=dtype)(x)
     for j, units in enumerate(config.dense, 1):
         x = keras.layers.Dense(units, name=f"dense_{j}", **_torch_start(x, 1, f"dense_{j}", seed),
@@ -87,6 +106,12 @@ def block_lengths(config: recipe.ModelConfig, length: int) -> list[int]:
             )
         lengths.append(length)
     return lengths
+
+
+def copy_weights(source: keras.Model, target: keras.Model) -> None:
+    """Gives a network all values of another of the same recipe, whatever their policies."""
+    for ours, theirs in zip(target.variables, source.variables, strict=True):
+        ours.assign(keras.ops.convert_to_numpy(theirs))
 
 
 def count_trainable(model: keras.Model) -> int:

@@ -6,16 +6,17 @@ They work in our loop and in the plain `fit` of any Keras regression model. Ther
 
 from __future__ import annotations
 
-import csv
+import datetime
 import logging
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
 
-from camformer_tf import progress
+from camformer_tf import errors, progress
 from camformer_tf.metrics import correlation
 from camformer_tf.training import optimizer
 
@@ -32,8 +33,40 @@ _HISTORY = {
 }
 
 
+class Stateful(keras.callbacks.Callback):
+    """A callback that can be asked where it stands, and set there again after `on_train_begin`."""
+
+    KEPT: tuple[str, ...] = ()  # attributes, of the kinds that JSON has
+
+    def state(self) -> dict[str, Any]:
+        return {name: getattr(self, name) for name in self.KEPT}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        for name in self.KEPT:
+            setattr(self, name, state[name])
+
+
+class _TextFile(Stateful):
+    """Writes a text file line by line. Where it stands is what it has written."""
+
+    def __init__(self, path: Path):
+        super().__init__()
+        self._path = path
+
+    def state(self) -> dict[str, Any]:
+        return {"text": self._path.read_text(encoding="utf-8")}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        self._path.write_text(state["text"], encoding="utf-8")
+
+    def _add(self, line: str) -> None:
+        with self._path.open("a", encoding="utf-8", newline="\n") as file:
+            file.write(line + "\n")
+
+
 class CorrelationScores(keras.callbacks.Callback):
-    """Adds val_pearson, val_spearman and val_score (their sum) over the whole validation set.
+    """Adds val_pearson, val_spearman and val_score (their sum) over the whole validation set, and
+    val_spread, the largest prediction less the smallest.
 
     An undefined correlation is NaN in the logs and counts 0 in val_score, as in script:111-138,
     FredrikSvenssonUK/DREAM2022_Camformers@6fd5d69.
@@ -68,18 +101,29 @@ class CorrelationScores(keras.callbacks.Callback):
             if self._weight is not None:
                 losses = losses * self._weight
             logs["val_loss"] = float(np.mean(losses, dtype=np.float64))
+        logs["val_spread"] = _spread(prediction)
         logs["val_pearson"] = correlation.pearson(self._y, prediction)
         logs["val_spearman"] = correlation.spearman(self._y, prediction)
         logs["val_score"] = float(np.nansum([logs["val_pearson"], logs["val_spearman"]]))
 
 
-class Plateau(keras.callbacks.Callback):
+def _spread(prediction: np.ndarray) -> float:
+    """Returns largest less smallest: 0 if that is mere rounding, NaN if there is but one."""
+    if len(prediction) < 2:
+        return float("nan")
+    spread = float(np.ptp(prediction))
+    return spread if spread > 1e-6 * np.abs(prediction).max() else 0.0
+
+
+class Plateau(Stateful):
     """Cuts the learning rate by PyTorch's ReduceLROnPlateau rules, which Keras' own differs from.
 
     Better is below best * (1 - threshold); the rate is cut when the count of epochs that are not
     better exceeds patience. Source: torch.optim.lr_scheduler.ReduceLROnPlateau with its defaults,
     as used in script:415-453, FredrikSvenssonUK/DREAM2022_Camformers@6fd5d69.
     """
+
+    KEPT = ("best", "bad")
 
     def __init__(
         self,
@@ -109,11 +153,13 @@ class Plateau(keras.callbacks.Callback):
                 self.model.optimizer.learning_rate = rate * self.factor
 
 
-class OneCycle(keras.callbacks.Callback):
+class OneCycle(Stateful):
     """Sets learning rate and beta_1 before every step by PyTorch's OneCycleLR, maximum 0.01.
 
     The optimiser's beta_1 has to be a variable; `optimizer.optimizer` makes it one.
     """
+
+    KEPT = ("step",)
 
     def __init__(self, steps: int):
         """Args: steps: of the whole training, epochs * steps an epoch."""
@@ -131,12 +177,14 @@ class OneCycle(keras.callbacks.Callback):
         self.step += 1
 
 
-class EarlyStop(keras.callbacks.Callback):
+class EarlyStop(Stateful):
     """Keeps the best model, and stops when `patience` epochs on end bring no better one.
 
     Better is above the best before, unrounded. Adds `improved` (bool) to the logs. Source:
     script:415-453, FredrikSvenssonUK/DREAM2022_Camformers@6fd5d69.
     """
+
+    KEPT = ("best", "best_epoch", "wait", "stopped")
 
     def __init__(
         self,
@@ -164,44 +212,36 @@ class EarlyStop(keras.callbacks.Callback):
             self.stopped = self.model.stop_training = True
 
 
-class HistoryFile(keras.callbacks.Callback):
+class HistoryFile(_TextFile):
     """Writes history.csv, a line an epoch; floats in the fewest digits that give them back.
 
     What no callback before has put into the logs stays empty (Keras' own `fit` knows no training
     correlations).
     """
 
-    def __init__(self, path: Path):
-        super().__init__()
-        self._path = path
-
     def on_train_begin(self, logs: dict | None = None) -> None:
-        with self._path.open("w", newline="") as file:
-            csv.writer(file, lineterminator="\n").writerow(
-                ["epoch", *_HISTORY, "seconds", "improved"]
-            )
+        self._path.write_text("")
+        self._add(",".join(["epoch", *_HISTORY, "seconds", "improved"]))
 
     def on_epoch_begin(self, epoch: int, logs: dict | None = None) -> None:
         self._start = time.perf_counter()
 
     def on_epoch_end(self, epoch: int, logs: dict) -> None:
         seconds = round(time.perf_counter() - self._start, 3)
-        values = [logs.get(key) for key in _HISTORY.values()]
-        with self._path.open("a", newline="") as file:
-            csv.writer(file, lineterminator="\n").writerow(
-                [epoch + 1, *values, seconds, int(logs.get("improved", 0))]
-            )
+        values = [logs.get(key, "") for key in _HISTORY.values()]
+        row = [epoch + 1, *values, seconds, int(logs.get("improved", 0))]
+        self._add(",".join(map(str, row)))
 
 
-class ReferenceLog(keras.callbacks.Callback):
+class ReferenceLog(_TextFile):
     """Writes log.txt, the original's table line for line, and passes the lines to logging.
 
     Source: script:363, 435-452, FredrikSvenssonUK/DREAM2022_Camformers@6fd5d69.
     """
 
     def __init__(self, path: Path, early_stop: EarlyStop):
-        super().__init__()
-        self._path, self._early_stop = path, early_stop
+        super().__init__(path)
+        self._early_stop = early_stop
 
     def on_train_begin(self, logs: dict | None = None) -> None:
         self._path.write_text("")
@@ -218,9 +258,47 @@ class ReferenceLog(keras.callbacks.Callback):
             self._write(f"Early stop, best epoch {self._early_stop.best_epoch}")
 
     def _write(self, line: str) -> None:
-        with self._path.open("a") as file:
-            file.write(line + "\n")
+        self._add(line)
         _log.info(line)
+
+
+class Collapse(keras.callbacks.Callback):
+    """Ends a training whose network predicts one value for every validation sequence.
+
+    Seen with Mini and squared error on expressions around zero: the first steps of Adam leave no
+    ReLU alive, and nothing brings one back.
+    """
+
+    def on_epoch_end(self, epoch: int, logs: dict) -> None:
+        if logs["val_spread"] == 0:
+            raise errors.UserError(
+                f"epoch {epoch + 1}: the network predicts one value for every validation sequence; "
+                "its ReLUs have died, and more epochs would not bring them back. Lower "
+                "train.learning_rate, try train.loss=l1 or another train.seed, or add a constant "
+                "to the expressions if they lie around zero."
+            )
+
+
+class Estimate(keras.callbacks.Callback):
+    """Says after the first epoch how fast it was, and when the last will end."""
+
+    def __init__(self, epochs: int):
+        super().__init__()
+        self._epochs, self._said = epochs, False
+
+    def on_epoch_begin(self, epoch: int, logs: dict | None = None) -> None:
+        self._start = time.perf_counter()
+
+    def on_epoch_end(self, epoch: int, logs: dict) -> None:
+        left = self._epochs - epoch - 1
+        if self._said or not left:
+            return
+        self._said, seconds = True, time.perf_counter() - self._start
+        end = datetime.datetime.now() + datetime.timedelta(seconds=left * seconds)
+        _log.info(
+            f"{logs['sequences_per_second']:,.0f} sequences/s, {seconds:,.0f} s an epoch with "
+            f"validation; {left} more epochs end at {end:%Y-%m-%d %H:%M} at the latest"
+        )
 
 
 class Report(keras.callbacks.Callback):

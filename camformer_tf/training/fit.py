@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import json
 import logging
-import platform
 import shutil
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import keras
 import numpy as np
 import tensorflow as tf
 
-import camformer_tf
 from camformer_tf import errors, progress, recipe, rundir
 from camformer_tf.data import (
     augment,
@@ -28,119 +26,141 @@ from camformer_tf.data import (
     text,
     verify,
 )
-from camformer_tf.model import flanks, predict, rescnn
-from camformer_tf.training import callbacks, loop, optimizer, strategy
+from camformer_tf.model import predict, rescnn
+from camformer_tf.training import callbacks, checkpoint, loop, optimizer, run, strategy
 
 TRAIN, VALIDATION = "train", "val"
 
+_LOST = (  # how TensorFlow says that another worker is gone
+    tf.errors.UnavailableError,
+    tf.errors.AbortedError,
+    tf.errors.CancelledError,
+    tf.errors.DeadlineExceededError,
+    tf.errors.InternalError,
+)
 _log = logging.getLogger(__name__)
 
 
 @dataclasses.dataclass(frozen=True)
-class Run:
-    """What run.json says of a run; seconds are of the whole run, rates of the training steps."""
+class Options:
+    """How a run is carried out, which is no part of what it is.
 
-    versions: dict[str, str]
-    devices: list[str]
-    strategy: str
-    precision: str
-    data: str
-    parameters: int
-    records_manifest_sha256: str
-    epochs: int
-    best_epoch: int
-    best_score: float
-    stopped: str
-    seconds: float
-    sequences_per_second: float
+    kind, devices, precision, require_gpu, timeout: see `strategy.make`. data: see `dataset.load`.
+    resume: go on with a run that was stopped; start it where there is none. checkpoint_steps: see
+    `checkpoint.Checkpoints`. overwrite: whether a run that is there may be replaced.
+    """
 
-    def summary(self) -> str:
-        """Returns the run in a line for a person."""
-        return (
-            f"best epoch {self.best_epoch} of {self.epochs} (r + rho {self.best_score:.4f}); "
-            f"{self.stopped}; {self.seconds:,.0f} s, {self.sequences_per_second:,.0f} sequences/s"
-        )
+    kind: str = "auto"
+    devices: int | None = None
+    precision: str = "auto"
+    require_gpu: bool = False
+    timeout: float = strategy.WORKER_TIMEOUT
+    data: str = "auto"
+    resume: bool = False
+    checkpoint_steps: int | None = None
+    overwrite: bool = False
 
 
 def fit(
     settings: recipe.Recipe,
     records_dir: Path,
     run_dir: Path,
-    *,
-    kind: str = "auto",
-    devices: int | None = None,
-    data: str = "auto",
-    overwrite: bool = False,
+    options: Options = Options(),
     report: progress.Report = progress.silent,
-) -> Run:
+) -> run.Run:
     """Trains the recipe's model on the splits `train` and `val`, and writes the run's files.
 
     Call it before anything else of TensorFlow, since devices are set up here.
 
-    Args:
-        kind, devices: see `strategy.make`.
-        data: whether training sequences are held in memory; see `dataset.load`.
-        overwrite: whether a run that is there already may be replaced.
-
     Raises:
-        errors.UserError: records, devices or recipe that do not go together, or a diverging loss.
+        errors.UserError: records, devices or recipe that do not go together, a diverging or
+            collapsed training, a lost worker, or another run to be gone on with.
+        loop.Stopped: a signal came; the run is kept as it stood.
     """
     start = time.perf_counter()
-    _check(settings, records_dir, run_dir, overwrite)
-    made = strategy.make(kind, devices)
-    if settings.train.batch_size % made.replicas:
-        raise errors.UserError(
-            f"train.batch_size {settings.train.batch_size} cannot be shared equally by "
-            f"{made.replicas} devices. Choose a multiple."
-        )
-    _log.info(made.banner())
-    train = settings.train
-    known = targets.load(settings.tricks, records_dir, TRAIN)
-    training = dataset.load(
-        records_dir, TRAIN, train.batch_size, seed=train.seed, mode=data, tails=known.tails
+    _check_records(settings, records_dir)
+    facts = {
+        "recipe": recipe.dump(settings),
+        "records": hashlib.sha256((records_dir / manifest.FILE).read_bytes()).hexdigest(),
+    }
+    finished = _check_run(run_dir, options, facts)
+    if finished:
+        return finished
+    made = strategy.make(
+        options.kind,
+        options.devices,
+        options.precision,
+        require_gpu=options.require_gpu,
+        timeout=options.timeout,
     )
-    training = augment.wrap(training, settings, known)
-    validation = known.validation(records.read(records_dir, VALIDATION))
+    _log.info(made.banner())
+    facts["precision"] = made.precision
+    kept = _kept(run_dir, options, facts)
+    training, validation = _data(settings, records_dir, made, kept.get("data", options.data))
+    facts["data"] = training.mode
     with made.strategy.scope():
-        model = _model(settings)
+        model = _model(settings, made.precision)
     _log.info(
         f"{rescnn.count_trainable(model):,} parameters; {training.examples:,} training and "
         f"{len(validation.expression):,} validation sequences; {training.steps:,} steps an epoch "
         f"from {training.mode}"
     )
-
-    _new_run(run_dir, settings)
-    early_stop, calls = _callbacks(settings, model, validation, run_dir, training.steps, report)
-    loop.train(
+    if made.chief and not kept:
+        _new_run(run_dir, settings)
+    early_stop, calls = _callbacks(settings, model, validation, run_dir, training, made, report)
+    checkpoints = checkpoint.Checkpoints(
+        run_dir / rundir.CHECKPOINTS,
         model,
-        training.epoch,
-        loss=optimizer.loss(train.loss),
-        table=sequence.training_table(settings.data.encoding),
-        strategy=made.strategy,
-        epochs=train.epochs,
-        steps=training.steps,
-        batch_size=train.batch_size,
-        callbacks=calls,
+        calls,
+        facts,
+        every=options.checkpoint_steps,
+        writes=made.chief,
     )
-    _write_val_predictions(run_dir, validation)
-    run = Run(
-        versions=_versions(),
+    try:
+        loop.train(
+            model,
+            training,
+            loss=optimizer.loss(settings.train.loss),
+            table=sequence.training_table(settings.data.encoding),
+            strategy=made.strategy,
+            epochs=settings.train.epochs,
+            batch_size=settings.train.batch_size,
+            callbacks=calls,
+            checkpoints=checkpoints,
+        )
+    except loop.Stopped as stopped:
+        checkpoints.save(stopped.progress)
+        raise
+    except _LOST as error:
+        if made.workers == 1:
+            raise
+        raise errors.UserError(
+            f"another worker was lost: {str(error).splitlines()[0][:200]}. Start all workers "
+            "again with --resume: the run goes on from its last checkpoint."
+        ) from error
+    told = run.Run(
+        versions=run.versions(),
         devices=list(made.names),
         strategy=made.kind,
-        precision="float32",
+        workers=made.workers,
+        precision=made.precision,
         data=training.mode,
         parameters=rescnn.count_trainable(model),
-        records_manifest_sha256=_sha256(records_dir / manifest.FILE),
+        records_manifest_sha256=facts["records"],
         seconds=round(time.perf_counter() - start, 3),
-        **_outcome(model, early_stop),
+        **run.outcome(model, early_stop),
     )
-    with rundir.new_file(run_dir / rundir.RUN) as temporary:
-        temporary.write_text(json.dumps(dataclasses.asdict(run), indent=2) + "\n")
-    return run
+    if made.chief:
+        _write_val_predictions(run_dir, validation)
+        run.save(told, run_dir)
+    checkpoints.finish()
+    return told
 
 
-def _check(settings: recipe.Recipe, records_dir: Path, run_dir: Path, overwrite: bool) -> None:
-    rundir.refuse_existing(run_dir, overwrite=overwrite, marker=rundir.RECIPE)
+# === What goes together ===
+
+
+def _check_records(settings: recipe.Recipe, records_dir: Path) -> None:
     described = manifest.load(records_dir)
     if described.sequence_length != settings.data.length:
         raise errors.UserError(
@@ -161,6 +181,76 @@ def _check(settings: recipe.Recipe, records_dir: Path, run_dir: Path, overwrite:
             )
 
 
+def _check_run(run_dir: Path, options: Options, facts: dict[str, str]) -> run.Run | None:
+    """Returns the run that is finished already, if there is one to go on with."""
+    if options.resume:
+        if not (run_dir / rundir.RUN).is_file():
+            return None
+        told = run.load(run_dir)
+        recipe_kept = (run_dir / rundir.RECIPE).read_text(encoding="utf-8")
+        kept = {"recipe": recipe_kept, "records": told.records_manifest_sha256}
+        checkpoint.refuse_other(kept, facts, run_dir)
+        _log.info(f"{run_dir}: is finished already; nothing to do")
+        return told
+    if (run_dir / rundir.RECIPE).is_file() and not options.overwrite:
+        what = "finished" if (run_dir / rundir.RUN).is_file() else "unfinished"
+        raise errors.UserError(
+            f"{run_dir}: exists already, an {what} run. Choose another name, go on with it by "
+            "--resume, or replace it by --overwrite."
+        )
+    rundir.refuse_existing(run_dir, overwrite=options.overwrite, marker=rundir.RECIPE)
+    return None
+
+
+def _kept(run_dir: Path, options: Options, facts: dict[str, str]) -> dict[str, str]:
+    """Returns the facts of the run to go on with; nothing where there is no checkpoint.
+
+    Raises:
+        errors.UserError: that run is another one.
+    """
+    if not options.resume or not run_dir.exists():
+        return {}
+    if not (run_dir / rundir.RECIPE).is_file():
+        raise errors.UserError(
+            f"{run_dir}: holds no {rundir.RECIPE}, so it is no run to go on with."
+        )
+    kept = checkpoint.facts(run_dir / rundir.CHECKPOINTS)
+    if kept is None:  # stopped before the first one
+        recipe_kept = (run_dir / rundir.RECIPE).read_text(encoding="utf-8")
+        checkpoint.refuse_other({"recipe": recipe_kept}, facts, run_dir)
+        return {}
+    data = kept["data"] if options.data == "auto" else options.data
+    checkpoint.refuse_other(kept, facts | {"data": data}, run_dir)
+    return kept
+
+
+# === The parts of a run ===
+
+
+def _data(
+    settings: recipe.Recipe, records_dir: Path, made: strategy.Devices, mode: str
+) -> tuple[dataset.Batches, text.Examples]:
+    train = settings.train
+    if train.batch_size % made.replicas:
+        raise errors.UserError(
+            f"train.batch_size {train.batch_size} cannot be shared equally by {made.replicas} "
+            "devices. Choose a multiple."
+        )
+    known = targets.load(settings.tricks, records_dir, TRAIN)
+    training = dataset.load(
+        records_dir,
+        TRAIN,
+        train.batch_size,
+        seed=train.seed,
+        mode=mode,
+        worker=made.worker,
+        workers=made.workers,
+        tails=known.tails,
+    )
+    validation = known.validation(records.read(records_dir, VALIDATION))
+    return augment.wrap(training, settings, known), validation
+
+
 def _new_run(run_dir: Path, settings: recipe.Recipe) -> None:
     if run_dir.exists():
         shutil.rmtree(run_dir)
@@ -168,34 +258,34 @@ def _new_run(run_dir: Path, settings: recipe.Recipe) -> None:
     (run_dir / rundir.RECIPE).write_text(recipe.dump(settings), encoding="utf-8")
 
 
-def _outcome(model: keras.Model, early_stop: callbacks.EarlyStop) -> dict[str, int | float | str]:
-    history = model.history.history
-    return {
-        "epochs": len(history["loss"]),
-        "best_epoch": early_stop.best_epoch,
-        "best_score": early_stop.best,
-        "stopped": f"no better epoch for {early_stop.patience} epochs"
-        if early_stop.stopped
-        else "all epochs done",
-        "sequences_per_second": round(float(np.median(history["sequences_per_second"])), 1),
-    }
-
-
-def _model(settings: recipe.Recipe) -> keras.Model:
+def _model(settings: recipe.Recipe, precision: str) -> keras.Model:
     """Returns the model with its optimiser built; call it within the strategy's scope."""
-    model = rescnn.build(
-        settings.model,
-        length=settings.data.length,
-        channels=sequence.channels(settings.data.encoding),
-        seed=settings.train.seed,
-        flanks=flanks.layer(settings),
-    )
+    model = rescnn.from_recipe(settings, precision)
     expected, found = settings.expect.parameters, rescnn.count_trainable(model)
     if expected is not None and expected != found:
         _log.warning(f"the recipe expects {expected:,} parameters, the model has {found:,}")
     model.optimizer = optimizer.optimizer(settings.train)
+    if precision == "mixed_float16":
+        model.optimizer = keras.optimizers.LossScaleOptimizer(model.optimizer)
     model.optimizer.build(model.trainable_variables)
     return model
+
+
+def _validator(
+    settings: recipe.Recipe, model: keras.Model, precision: str
+) -> Callable[[np.ndarray], np.ndarray]:
+    """Returns a function from letters to predictions by the model's weights in float32, in which it
+    is saved and served, on one device: so the scores are those of the served model."""
+    if precision == "float32":
+        return predict.letters_predictor(model, settings.data.encoding)
+    twin = rescnn.from_recipe(settings)
+    forward = predict.letters_predictor(twin, settings.data.encoding)
+
+    def validate(letters: np.ndarray) -> np.ndarray:
+        rescnn.copy_weights(model, twin)
+        return forward(letters)
+
+    return validate
 
 
 def _callbacks(
@@ -203,57 +293,53 @@ def _callbacks(
     model: keras.Model,
     validation: text.Examples,
     run_dir: Path,
-    steps: int,
+    training: dataset.Batches,
+    made: strategy.Devices,
     report: progress.Report,
 ) -> tuple[callbacks.EarlyStop, list[keras.callbacks.Callback]]:
     """The one list that fixes the callbacks' order: scores before all that read them, and the
-    schedule before the improvement test, as in the original."""
+    schedule before the improvement test, as in the original. All workers decide alike, each for
+    itself; one of them writes."""
     train = settings.train
-    early_stop = callbacks.EarlyStop(
-        train.patience, save=lambda model: predict.save(model, run_dir / rundir.BEST, settings)
+
+    def save(model: keras.Model) -> None:
+        predict.save(model, run_dir / rundir.BEST, settings)
+
+    early_stop = callbacks.EarlyStop(train.patience, save=save if made.chief else None)
+    scores = callbacks.CorrelationScores(
+        validation.letters,
+        validation.expression,
+        loss=optimizer.loss(train.loss),
+        predict=_validator(settings, model, made.precision),
+        weight=validation.weight,
     )
     schedule = {
         "none": [],
         "plateau": [callbacks.Plateau()],
-        "onecycle": [callbacks.OneCycle(train.epochs * steps)],
+        "onecycle": [callbacks.OneCycle(train.epochs * training.steps)],
     }[train.schedule]
+    if not made.chief:
+        return early_stop, [scores, *schedule, early_stop, callbacks.Collapse()]
     return early_stop, [
-        callbacks.CorrelationScores(
-            validation.letters,
-            validation.expression,
-            loss=optimizer.loss(train.loss),
-            predict=predict.letters_predictor(model, settings.data.encoding),
-            weight=validation.weight,
-        ),
+        scores,
         keras.callbacks.TensorBoard(str(run_dir / rundir.TENSORBOARD), write_graph=False),
         *schedule,
         early_stop,
         callbacks.HistoryFile(run_dir / rundir.HISTORY),
         callbacks.ReferenceLog(run_dir / rundir.LOG, early_stop),
-        callbacks.Report(report, train.epochs, steps, train.batch_size),
+        callbacks.Collapse(),
+        callbacks.Estimate(train.epochs),
+        callbacks.Report(report, train.epochs, training.steps, train.batch_size),
     ]
 
 
 def _write_val_predictions(run_dir: Path, validation: text.Examples) -> None:
     rows = predict.rows_of(validation)
     values = predict.load(run_dir).predict(rows.letters)
+    path = run_dir / rundir.VAL_PREDICTIONS
     with (
-        rundir.new_file(run_dir / rundir.VAL_PREDICTIONS) as temporary,
+        rundir.new_file(path, overwrite=True) as temporary,
         temporary.open("w", encoding="utf-8") as file,
     ):
         predictions.write_header(file, with_expression=True)
         predictions.write_rows(file, rows.sequences, values, rows.expressions)
-
-
-def _versions() -> dict[str, str]:
-    return {
-        "camformer_tf": camformer_tf.__version__,
-        "tensorflow": tf.__version__,
-        "keras": keras.__version__,
-        "numpy": np.__version__,
-        "python": platform.python_version(),
-    }
-
-
-def _sha256(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()

@@ -6,84 +6,156 @@ access to the predictions of the epoch, of which the training correlations are m
 
 from __future__ import annotations
 
+import contextlib
+import dataclasses
 import math
+import signal
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from typing import Protocol
 
 import keras
 import numpy as np
 import tensorflow as tf
 
 from camformer_tf import errors
+from camformer_tf.data import dataset
 from camformer_tf.metrics import correlation
 from camformer_tf.training import optimizer
 
-Batches = Callable[[int], tf.data.Dataset]  # epoch (from 0) → batches as of `dataset.Batches`
+_REPLICA_SEED = 1000003  # what replica r adds r times to the seed of a dropout layer
+
+
+@dataclasses.dataclass
+class Progress:
+    """How far a training has come: `step` steps of epoch `epoch` (from 0) are done, with the sum of
+    their losses, and expression and prediction of their examples. `ended`: there is no more."""
+
+    epoch: int = 0
+    step: int = 0
+    total: float = 0.0
+    expression: list[np.ndarray] = dataclasses.field(default_factory=list)
+    prediction: list[np.ndarray] = dataclasses.field(default_factory=list)
+    ended: bool = False
+
+
+class Checkpoints(Protocol):
+    """Where a training stands is kept, and found again."""
+
+    def restore(self) -> Progress:
+        """Sets model and callbacks to where the training stood, and returns how far it had come."""
+
+    def after_step(self, progress: Progress) -> None:
+        """Is called after each step, and after each epoch with that of the next."""
+
+
+class Stopped(Exception):
+    """A signal ended the training after the step in hand; `number` is the signal's."""
+
+    def __init__(self, number: int, progress: Progress):
+        super().__init__(number)
+        self.number, self.progress = number, progress
 
 
 def train(
     model: keras.Model,
-    batches: Batches,
+    batches: dataset.Batches,
     *,
     loss: optimizer.Loss,
     table: np.ndarray,
     strategy: tf.distribute.Strategy,
     epochs: int,
-    steps: int,
     batch_size: int,
     callbacks: Sequence[keras.callbacks.Callback],
+    checkpoints: Checkpoints | None = None,
 ) -> None:
     """Trains a model whose `optimizer` is set, until the last epoch or until a callback stops it.
 
     At the end of an epoch the callbacks get `loss` (mean of the batches'), `pearson` and `spearman`
     (of the predictions made while training, as the original prints them), `learning_rate` (of the
-    last step) and `sequences_per_second`.
+    last step) and `sequences_per_second`. Scores are of the examples of all replicas and workers.
 
     Args:
-        batches: the dataset of an epoch; every batch is a whole global one of `batch_size`. Where
-            it has weights, an example's loss is multiplied by its weight before the mean.
+        batches: where they have weights, an example's loss is multiplied by its weight before the
+            mean.
+        loss: y (B,), prediction (B,) → loss (B,).
         table: the encoding, float32 (256, C); letters become channels within the step.
-        steps: batches an epoch.
+        batch_size: of all replicas together.
+        checkpoints: where the training begins, and what is told how far it has come.
 
     Raises:
         errors.UserError: the loss is not finite.
+        Stopped: SIGTERM or SIGINT came, here or, in a multi-worker run, to any worker.
     """
     calls = keras.callbacks.CallbackList([*callbacks], add_history=True, model=model)
     model.stop_training = False
-    step = _step(model, loss, tf.constant(table), strategy, batch_size)
+    calls.on_train_begin()  # resets the callbacks, so what is kept of them is restored after it
+    progress = checkpoints.restore() if checkpoints else Progress()
     _spread_seeds(model, strategy)
-    calls.on_train_begin()
-    for epoch in range(epochs):
-        data = iter(strategy.experimental_distribute_dataset(_unsharded(batches(epoch))))
-        calls.on_epoch_begin(epoch)
-        total, seen, start = 0.0, [], time.perf_counter()
-        for index in range(steps):
-            calls.on_train_batch_begin(index)
-            value, *pair = step(data)
-            total += _finite(float(value), epoch, index)
-            seen.append([strategy.experimental_local_results(part) for part in pair])
-            calls.on_train_batch_end(index, {"loss": total / (index + 1)})
-            if model.stop_training:
-                break
-        seconds = time.perf_counter() - start
-        expression, prediction = (_joined(column) for column in zip(*seen, strict=True))
-        logs = {
-            "loss": total / (index + 1),
-            "pearson": correlation.pearson(expression, prediction),
-            "spearman": correlation.spearman(expression, prediction),
-            "learning_rate": float(keras.ops.convert_to_numpy(model.optimizer.learning_rate)),
-            "sequences_per_second": len(expression) / seconds,
-        }
-        calls.on_epoch_end(epoch, logs)
-        if model.stop_training:
-            break
+    run = _Run(
+        model,
+        batches,
+        _step(model, loss, tf.constant(table), strategy, batch_size),
+        strategy,
+        calls,
+        checkpoints.after_step if checkpoints else lambda progress: None,
+    )
+    logs = {}
+    with _signals() as received:
+        while progress.epoch < epochs and not progress.ended:
+            logs = _epoch(run, progress, received)
+            calls.on_epoch_end(progress.epoch, logs)
+            progress = Progress(progress.epoch + 1, ended=bool(model.stop_training))
+            run.after_step(progress)
     calls.on_train_end(logs)
 
 
-def _step(model, loss, table, strategy, batch_size):
-    """Returns a graph function: iterator → (mean loss, expression, prediction) of a batch."""
+@dataclasses.dataclass(frozen=True)
+class _Run:
+    """What stays the same from epoch to epoch."""
 
-    def replica_step(batch):
+    model: keras.Model
+    batches: dataset.Batches
+    step: Callable
+    strategy: tf.distribute.Strategy
+    calls: keras.callbacks.CallbackList
+    after_step: Callable[[Progress], None]
+
+
+def _epoch(run: _Run, progress: Progress, received: list[int]) -> dict[str, float]:
+    """Trains to the end of the epoch that `progress` stands in, and returns its logs."""
+    data = iter(_distributed(run.batches, progress, run.strategy))
+    run.calls.on_epoch_begin(progress.epoch)
+    begin, first = time.perf_counter(), progress.step
+    while progress.step < run.batches.steps and not run.model.stop_training:
+        run.calls.on_train_batch_begin(progress.step)
+        sums, *pair = run.step(data, tf.constant(float(bool(received))))
+        value, stop = sums.numpy().tolist()
+        progress.total += _finite(value, progress)
+        for kept, part in zip((progress.expression, progress.prediction), pair, strict=True):
+            kept.append(run.strategy.experimental_local_results(part)[0].numpy())
+        progress.step += 1
+        run.calls.on_train_batch_end(progress.step - 1, {"loss": progress.total / progress.step})
+        run.after_step(progress)
+        if stop:
+            raise Stopped(received[0] if received else signal.SIGTERM, progress)
+    seconds = max(time.perf_counter() - begin, 1e-9)
+    expression = np.concatenate(progress.expression)
+    prediction = np.concatenate(progress.prediction)
+    return {
+        "loss": progress.total / progress.step,
+        "pearson": correlation.pearson(expression, prediction),
+        "spearman": correlation.spearman(expression, prediction),
+        "learning_rate": float(keras.ops.convert_to_numpy(run.model.optimizer.learning_rate)),
+        "sequences_per_second": len(expression) * (1 - first / progress.step) / seconds,
+    }
+
+
+def _step(model, loss, table, strategy, batch_size):
+    """Returns a graph function: iterator, whether to stop (0 or 1) → of a batch the mean loss and
+    how many replicas are to stop, (2,); and of all its examples expression and prediction."""
+
+    def replica_step(batch, stop):
         letters, expression, *weight = batch
         channels = tf.gather(table, tf.cast(letters, tf.int32))
         with tf.GradientTape() as tape:
@@ -93,16 +165,33 @@ def _step(model, loss, table, strategy, batch_size):
                 losses *= weight[0]
             # Divided by the global batch: the replicas' gradients are summed when applied.
             value = tf.reduce_sum(losses) / batch_size
-        gradients = tape.gradient(value, model.trainable_variables)
-        model.optimizer.apply(gradients, model.trainable_variables)
-        return value, expression, prediction
+            scaled = model.optimizer.scale_loss(value)
+        gradients = tape.gradient(scaled, model.trainable_variables)
+        model.optimizer.apply(_agreed(gradients, model.optimizer), model.trainable_variables)
+        replicas = tf.distribute.get_replica_context()
+        pair = replicas.all_gather(tf.stack([expression, prediction], axis=1), axis=0)
+        return tf.stack([value, stop]), pair[:, 0], pair[:, 1]
 
     @tf.function
-    def step(data):
-        value, expression, prediction = strategy.run(replica_step, args=(next(data),))
-        return strategy.reduce("SUM", value, axis=None), expression, prediction
+    def step(data, stop):
+        pair, expression, prediction = strategy.run(replica_step, args=(next(data), stop))
+        return strategy.reduce("SUM", pair, axis=None), expression, prediction
 
     return step
+
+
+def _agreed(gradients: list, made: keras.optimizers.Optimizer) -> list:
+    """Returns the gradients, all NaN where any replica's overflowed under loss scaling.
+
+    Keras looks at each replica's own before they are summed: one overflow would make the weights of
+    all NaN, or let the replicas take different ways and wait for each other for ever."""
+    if not isinstance(made, keras.optimizers.LossScaleOptimizer):
+        return gradients
+    bad = tf.add_n(
+        [tf.cast(tf.reduce_any(~tf.math.is_finite(part)), tf.float32) for part in gradients]
+    )
+    bad = tf.distribute.get_replica_context().all_reduce("SUM", bad)
+    return [tf.where(bad > 0, tf.constant(np.nan, part.dtype), part) for part in gradients]
 
 
 def _spread_seeds(model: keras.Model, strategy: tf.distribute.Strategy) -> None:
@@ -113,7 +202,7 @@ def _spread_seeds(model: keras.Model, strategy: tf.distribute.Strategy) -> None:
     @tf.function
     def add():
         replica = tf.distribute.get_replica_context().replica_id_in_sync_group
-        step = tf.constant([1000003, 0], tf.int64) * tf.cast(replica, tf.int64)
+        step = tf.constant([_REPLICA_SEED, 0], tf.int64) * tf.cast(replica, tf.int64)
         for state in states:
             moved = tf.cast(state.value, tf.int64) + step
             state.value.assign(tf.cast(moved, state.value.dtype))
@@ -122,22 +211,54 @@ def _spread_seeds(model: keras.Model, strategy: tf.distribute.Strategy) -> None:
         strategy.run(add)
 
 
-def _unsharded(data: tf.data.Dataset) -> tf.data.Dataset:
-    options = tf.data.Options()
-    options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.OFF
-    return data.with_options(options)
+def _distributed(
+    batches: dataset.Batches, progress: Progress, strategy: tf.distribute.Strategy
+) -> tf.distribute.DistributedDataset:
+    """Returns the rest of an epoch. Replica r of n takes the r-th n-th of every batch, so that the
+    batches are the same for any number of replicas."""
+
+    def inputs(context: tf.distribute.InputContext) -> tf.data.Dataset:
+        local = context.num_replicas_in_sync // context.num_input_pipelines
+
+        def shares(*columns):
+            return tuple(
+                tf.reshape(column, [batches.workers, local, -1, *column.shape[1:]])[batches.worker]
+                for column in columns
+            )
+
+        return batches.epoch(progress.epoch).skip(progress.step).map(shares).unbatch()
+
+    return strategy.distribute_datasets_from_function(inputs)
 
 
-def _joined(column: Sequence[Sequence[tf.Tensor]]) -> np.ndarray:
-    """Returns the values of all steps and replicas: float32 (steps * batch,)."""
-    return np.concatenate([part.numpy() for parts in column for part in parts])
+@contextlib.contextmanager
+def _signals() -> Iterator[list[int]]:
+    """Yields a list to which the number of a signal to end is added when it comes, in place of what
+    it does otherwise; a second one does that. Outside the main thread, where Python gives no
+    signals, it stays empty."""
+    received: list[int] = []
+    before = {}
+
+    def receive(number, frame):
+        received.append(number)
+        signal.signal(number, before[number])
+
+    with contextlib.suppress(ValueError):
+        for number in (signal.SIGTERM, signal.SIGINT):
+            before[number] = signal.signal(number, receive)
+    try:
+        yield received
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
-def _finite(value: float, epoch: int, index: int) -> float:
+def _finite(value: float, progress: Progress) -> float:
     if not math.isfinite(value):
         raise errors.UserError(
-            f"the training loss became {value} in epoch {epoch + 1}, step {index + 1}. "
-            "Lower train.learning_rate, or look for extreme expressions (inspect-records). "
-            "The best model up to then is kept in the run directory."
+            f"the training loss became {value} in epoch {progress.epoch + 1}, step "
+            f"{progress.step + 1}. Lower train.learning_rate, or look for extreme expressions "
+            "(inspect-records). The best model up to then, and the last good checkpoint, are kept "
+            "in the run directory."
         )
     return value

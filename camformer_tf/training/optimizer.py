@@ -28,22 +28,41 @@ def loss(name: str) -> Loss:
     return {"l1": _l1, "mse": _mse, "huber": _huber}[name]
 
 
+@keras.saving.register_keras_serializable(package="camformer_tf")
+class AdamW(keras.optimizers.AdamW):
+    """AdamW as PyTorch computes it, where Keras' own differs twice.
+
+    Keras adds epsilon before the correction of the second moment and not after, so that it weighs
+    31 times as much in the first step, and shrinks the steps of small gradients; and it takes the
+    corrections of betas rounded to float32. Source: torch.optim.AdamW.
+    """
+
+    def update_step(self, gradient, variable, learning_rate):
+        ops, kind = keras.ops, variable.dtype
+        index = self._get_variable_index(variable)
+        m, v, gradient = self._momentums[index], self._velocities[index], ops.cast(gradient, kind)
+        self.assign(m, m + (gradient - m) * (1 - self.beta_1))
+        self.assign(v, v + (ops.square(gradient) - v) * (1 - self.beta_2))
+        first, second = (ops.cast(self._correction(b), kind) for b in (self.beta_1, self.beta_2))
+        root = ops.sqrt(v) / ops.sqrt(second) + self.epsilon
+        self.assign_sub(variable, ops.cast(learning_rate, kind) / first * m / root)
+
+    def _correction(self, beta):
+        """Returns 1 - beta^step, in float64: with 0.999 as float32 it begins 1e-5 off."""
+        if not isinstance(beta, keras.Variable):
+            beta = keras.ops.convert_to_tensor(beta, "float64")
+        return 1 - keras.ops.cast(beta, "float64") ** keras.ops.cast(self.iterations + 1, "float64")
+
+
 def optimizer(train: recipe.TrainConfig) -> keras.optimizers.Optimizer:
     """Returns AdamW as PyTorch runs it: betas (0.9, 0.999), epsilon 1e-8; or Lion as lion-pytorch
     0.1.2 does: betas (0.9, 0.99). Both decay every variable before the step, biases and
-    normalisation included.
-
-    Keras adds AdamW's epsilon outside the bias correction, PyTorch inside: a difference where
-    gradients are about as small as epsilon. Under `onecycle`, beta_1 is a variable, for the
-    schedule to set.
-    """
+    normalisation included. Under `onecycle`, beta_1 is a variable, for the schedule to set."""
     rate, decay = train.learning_rate, train.weight_decay
     if train.optimizer == "lion":
         made = keras.optimizers.Lion(rate, weight_decay=decay, beta_1=0.9, beta_2=0.99)
     else:
-        made = keras.optimizers.AdamW(
-            rate, weight_decay=decay, beta_1=0.9, beta_2=0.999, epsilon=1e-8
-        )
+        made = AdamW(rate, weight_decay=decay, beta_1=0.9, beta_2=0.999, epsilon=1e-8)
     if train.schedule == "onecycle":
         made.beta_1 = keras.Variable(0.9, trainable=False, dtype="float32", name="beta_1")
     return made

@@ -30,10 +30,10 @@ def examples(count: int = 640) -> text.Examples:
     return text.Examples(letters, y, np.arange(count, dtype=np.float32))
 
 
-def batches(held: text.Examples, worker: int = 0) -> dataset.Batches:
+def batches(held: text.Examples, source: int = 0) -> dataset.Batches:
     steps = len(held.expression) // 64
     epoch = dataset.from_memory(held, 64, steps, seed=1)
-    return dataset.Batches("memory", len(held.expression), steps, epoch, worker)
+    return dataset.Batches("memory", len(held.expression), steps, epoch, source=source)
 
 
 def seen(made: dataset.Batches, epoch: int = 0, skipped: int = 0) -> list[np.ndarray]:
@@ -42,8 +42,8 @@ def seen(made: dataset.Batches, epoch: int = 0, skipped: int = 0) -> list[np.nda
     return [np.concatenate(column) for column in zip(*drawn, strict=True)]
 
 
-def changed(recipe_, worker: int = 0, known=UNKNOWN, **which) -> list[np.ndarray]:
-    return seen(augment.wrap(batches(examples(), worker), recipe_, known), **which)
+def changed(recipe_, source: int = 0, known=UNKNOWN, **which) -> list[np.ndarray]:
+    return seen(augment.wrap(batches(examples(), source), recipe_, known), **which)
 
 
 ALL = settings("onehot_integer", shift=5, reverse_complement=0.5, target_noise=1.0)
@@ -131,14 +131,14 @@ def test_the_rest_of_an_epoch_is_what_it_would_have_been():
         np.testing.assert_array_equal(part, column[7 * 64 :])
 
 
-def test_tricks_differ_by_batch_epoch_seed_and_worker():
-    def noise(seed=42, worker=0, epoch=0):
-        _, y, weight = changed(settings(seed=seed, target_noise=1.0), worker, epoch=epoch)
+def test_tricks_differ_by_batch_epoch_seed_and_source():
+    def noise(seed=42, source=0, epoch=0):
+        _, y, weight = changed(settings(seed=seed, target_noise=1.0), source, epoch=epoch)
         return (y - examples().expression[weight.astype(int)]).reshape(-1, 64)
 
     first = noise()
     np.testing.assert_array_equal(first, noise())
-    others = [noise(epoch=1), noise(seed=1), noise(worker=1)]
+    others = [noise(epoch=1), noise(seed=1), noise(source=1)]
     drawn = np.concatenate([first, *others])
     r = np.corrcoef(drawn)[np.triu_indices(len(drawn), 1)]
     assert np.abs(r).max() < 0.6  # of 64 independent pairs each: sd 0.125

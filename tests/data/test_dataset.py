@@ -164,26 +164,51 @@ def test_examples_of_the_tails_are_seen_several_times_an_epoch(stored, mode):
     assert dataset.load(folder, "train", 8, seed=1, mode=mode, tails=tails).examples == 5_000
 
 
-@pytest.mark.parametrize("mode", ["memory", "stream"])
-def test_workers_make_equal_steps_where_their_tails_differ(stored, mode):
+def test_streaming_workers_make_equal_steps_where_their_tails_differ(stored):
     folder, _ = stored
     tails = targets.Tails(low=0.5, high=1e9, times=1_000)  # one sequence, in the first shard
-    parts = [loaded(folder, mode=mode, tails=tails, worker=i, workers=4)[0] for i in range(4)]
-    assert {len(part) for part in parts} == {1250 // 64 * 64}
-    assert np.count_nonzero(parts[0] == 0) > 400
+    parts = [
+        dataset.load(folder, "train", 256, seed=1, mode="stream", worker=i, workers=4, tails=tails)
+        for i in range(4)
+    ]
+    assert [part.source for part in parts] == [0, 1, 2, 3]
+    assert {part.steps for part in parts} == {1250 // 64}
+    drawn = np.concatenate([y for _, y in parts[0].epoch(0).as_numpy_iterator()])
+    assert len(drawn) == 1250 // 64 * 64 and np.count_nonzero(drawn == 0) > 400
 
 
-@pytest.mark.parametrize("mode", ["memory", "stream"])
-def test_workers_share_the_shards_and_make_equal_steps(stored, mode):
+def test_streaming_workers_share_the_shards_and_make_equal_steps(stored):
     folder, _ = stored
-    rows = [loaded(folder, mode=mode, worker=i, workers=3)[0] for i in range(3)]
-    assert {len(part) for part in rows} == {1250 // 64 * 64}  # one of them has two shards of 1,250
-    assert len(set(np.concatenate(rows).tolist())) == 3 * len(rows[0])
+    parts = [
+        dataset.load(folder, "train", 96, seed=1, mode="stream", worker=i, workers=3)
+        for i in range(3)
+    ]
+    rows = []
+    for part in parts:
+        assert (part.worker, part.workers, part.steps) == (0, 1, 1250 // 32)  # one has two shards
+        drawn = [y.astype(int) for _, y in part.epoch(0).as_numpy_iterator()]
+        assert {len(batch) for batch in drawn} == {32} and len(drawn) == part.steps
+        rows += np.concatenate(drawn).tolist()
+    assert len(set(rows)) == len(rows) == 3 * 39 * 32
 
 
-def test_fewer_shards_than_workers_are_refused(stored):
+def test_workers_that_hold_the_split_draw_the_batches_of_one(stored):
+    folder, _ = stored
+    one, *several = (
+        dataset.load(folder, "train", 96, seed=1, mode="memory", worker=i, workers=n)
+        for i, n in ((0, 1), (0, 3), (2, 3))
+    )
+    for part, worker in zip(several, (0, 2), strict=True):
+        assert (part.worker, part.workers, part.steps) == (worker, 3, one.steps)
+        drawn = zip(
+            one.epoch(2).as_numpy_iterator(), part.epoch(2).as_numpy_iterator(), strict=True
+        )
+        assert all((ours[1] == theirs[1]).all() for ours, theirs in drawn)
+
+
+def test_fewer_shards_than_streaming_workers_are_refused(stored):
     with pytest.raises(errors.UserError, match="train has 4 shards, fewer than the 5 workers"):
-        dataset.load(stored[0], "train", 64, seed=1, worker=0, workers=5)
+        dataset.load(stored[0], "train", 64, seed=1, mode="stream", worker=0, workers=5)
 
 
 def test_less_than_one_batch_is_refused(stored):

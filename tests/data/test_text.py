@@ -1,8 +1,10 @@
+import contextlib
 import dataclasses
 import gzip
 import hashlib
 import io
 import json
+import re
 import sys
 import types
 from pathlib import Path
@@ -151,7 +153,8 @@ def test_malformed_goes_before_the_filters(tmp_path):
 
 def test_a_header_line_is_named_as_one(tmp_path):
     path = written(tmp_path, b"sequence\texpression\n" + LINES)
-    header = "a header line, where none is expected; remove it (tail -n +2)"
+    header = "a header line, where none is expected; remove it (tail -n +2), or name its "
+    header += "columns: --sequence-column, --expression-column"
     assert read(path)[2] == [f"{path}:1: {header}"]
 
 
@@ -251,6 +254,60 @@ def test_random_bytes_are_counted_or_refused(tmp_path_factory, data, name):
     parts = counts.malformed + counts.dropped_n + counts.dropped_length + counts.kept
     assert counts.lines == parts <= source.lines
     assert (len(kept), len(rejects)) == (counts.kept, counts.malformed)
+
+
+_SEQUENCE = re.compile(rb"[ACGTNacgtn]+")
+_NUMBER = re.compile(rb"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")  # finite ones, as Python reads them
+
+
+def judged(data: bytes) -> text.Counts:
+    """The counts of a text, line by line and by regular expressions."""
+    counts = text.Counts()
+    for fields in filter(None, (line.split() for line in data.split(b"\n"))):
+        counts.lines += 1
+        well = len(fields) == 2 and _SEQUENCE.fullmatch(fields[0]) and _NUMBER.fullmatch(fields[1])
+        if not well or abs(float(fields[1])) > np.finfo(np.float32).max:
+            counts.malformed += 1
+        elif fields[0].upper().count(b"N") > 1:
+            counts.dropped_n += 1
+        elif not 6 <= len(fields[0]) <= 10:
+            counts.dropped_length += 1
+        else:
+            counts.kept += 1
+    return counts
+
+
+def random_text(rng: np.random.Generator) -> bytes:
+    """Any bytes, bytes that stand in texts, or a good text with some bytes changed."""
+    kind, size = rng.integers(0, 3), rng.integers(0, 120)
+    if kind == 0:
+        return rng.bytes(size)
+    if kind == 1:
+        return rng.choice(
+            np.frombuffer(b"ACGTNacgtn  \t\n\r0123456789.eE+-_infa", np.uint8), size
+        ).tobytes()
+    data = bytearray((LINES + b"acgtnacg 1e3\r\n\nNNACGTAC\t+.5\nACGT\t7\n" + LINES)[: 20 + size])
+    for place in rng.integers(0, len(data), rng.integers(0, 4)):
+        data[place] = rng.integers(0, 256)
+    return bytes(data)
+
+
+@pytest.mark.slow
+def test_100_000_random_texts_are_read_as_line_by_line(tmp_path):
+    rng = np.random.default_rng(2022)
+    for number in range(100_000):
+        data = random_text(rng)
+        examples, counts, rejects = text.parse(data, SHORT, "x", 1)
+        assert counts == judged(data), data
+        assert (len(examples.letters), len(rejects)) == (counts.kept, counts.malformed)
+        if number % 100 == 0:  # as files, packed or said to be, and as texts to predict
+            for name, written in (("a.txt", data), ("a.gz", gzip.compress(data)), ("b.gz", data)):
+                (tmp_path / name).write_bytes(written)
+                with contextlib.suppress(errors.UserError):
+                    assert read(tmp_path / name)[1] == counts
+                with contextlib.suppress(errors.UserError):
+                    rows = list(text.read_rows(text.Source(tmp_path / name), SHORT))
+                    assert sum(len(part.sequences) for part in rows) == counts.lines
 
 
 @given(st.lists(st.tuples(st.text("ACGTNacgtn", min_size=1, max_size=15), st.floats(width=32))))

@@ -20,14 +20,6 @@ def settings(wanted: recipe.Flanks, encoding: str = "onehot") -> recipe.Recipe:
     )
 
 
-def network(made: recipe.Recipe):
-    return rescnn.build(
-        made.model,
-        channels=sequence.channels(made.data.encoding),
-        flanks=flanks.layer(made),
-    )
-
-
 @pytest.fixture(scope="module")
 def some() -> list[str]:
     letters = np.random.default_rng(0).choice(np.frombuffer(b"ACGTN", np.uint8), (20, 110))
@@ -63,12 +55,12 @@ def test_added_letters_have_the_channel_of_whole_numbers_of_their_sequence(some,
 def test_a_recipe_without_the_trick_has_no_layer():
     made = settings(recipe.Flanks())
     assert flanks.layer(made) is None
-    assert [layer.name for layer in network(made).layers][:2] == ["onehot", "conv_1"]
+    assert [layer.name for layer in rescnn.from_recipe(made).layers][:2] == ["onehot", "conv_1"]
 
 
 def test_the_network_is_that_of_the_changed_sequences(some):
     made = settings(CUT_AND_ADDED)
-    changed, plain = network(made), rescnn.build(made.model, length=101)
+    changed, plain = rescnn.from_recipe(made), rescnn.build(made.model, length=101)
     assert [layer.name for layer in changed.layers][:3] == ["onehot", "flanks", "conv_1"]
     plain.set_weights(changed.get_weights())
     texts = ["ACGTN" + row[3:97] + "GG" for row in some]
@@ -79,7 +71,7 @@ def test_the_network_is_that_of_the_changed_sequences(some):
 
 def test_a_saved_and_an_exported_model_have_the_flanks_inside(some, tmp_path):
     made = settings(CUT_AND_ADDED, "onehot_integer")
-    model = network(made)
+    model = rescnn.from_recipe(made)
     predict.save(model, tmp_path / "m.keras", made)
     expected = np.ravel(model(sequence.encode(some, "onehot_integer")))
     loaded = predict.load(tmp_path / "m.keras")

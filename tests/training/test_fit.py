@@ -1,4 +1,6 @@
 import csv
+import dataclasses
+import hashlib
 import json
 import subprocess
 import sys
@@ -14,15 +16,16 @@ from camformer_tf.data import manifest, predictions, records, rules, sequence, t
 from camformer_tf.metrics import correlation
 from camformer_tf.training import fit, strategy
 
+FLOAT32 = fit.Options(precision="float32")  # whatever this machine computes in fastest
 QUICK = ["train.epochs=2", "train.batch_size=64", "model.dense=[16]"]
 
 
 @pytest.fixture(scope="module")
-def run(library, tmp_path_factory) -> tuple[Path, fit.Run, list]:
+def run(library, tmp_path_factory) -> tuple[Path, fit.run.Run, list]:
     path = tmp_path_factory.mktemp("fit") / "run"
     reports = []
     made = fit.fit(
-        recipe.load("smoke", QUICK), library, path, report=lambda *report: reports.append(report)
+        recipe.load("smoke", QUICK), library, path, FLOAT32, lambda *report: reports.append(report)
     )
     return path, made, reports
 
@@ -30,7 +33,7 @@ def run(library, tmp_path_factory) -> tuple[Path, fit.Run, list]:
 def test_the_run_directory_holds_the_files_of_the_contract(run):
     path, _, _ = run
     assert {p.name for p in path.iterdir()} == {
-        "recipe.yaml", "run.json", "history.csv", "log.txt", "best.keras", "tensorboard",
+        "recipe.yaml", "run.json", "history.csv", "log.txt", "best.keras", "last", "tensorboard",
         "val_predictions.tsv",
     }  # fmt: skip
 
@@ -46,7 +49,10 @@ def test_run_json_says_what_ran(run, library):
     convolutions = 4 * 32 * 10 + 32 + 3 * (32 * 32 * 10 + 32)
     dense = 26 * 32 * 16 + 16 + 16 + 1
     assert said["parameters"] == made.parameters == convolutions + 4 * 2 * 32 + dense
-    assert said["records_manifest_sha256"] == fit._sha256(library / manifest.FILE)
+    assert (
+        said["records_manifest_sha256"]
+        == hashlib.sha256((library / manifest.FILE).read_bytes()).hexdigest()
+    )
     assert said["devices"] == ["CPU:0"] and said["strategy"] == "one"
     assert said["data"] == "memory" and said["precision"] == "float32"
     assert said["stopped"] == "all epochs done" and said["epochs"] == 2
@@ -110,21 +116,26 @@ def test_progress_is_reported_in_sequences(run, library):
 
 def test_the_same_seed_gives_the_same_run(run, library, tmp_path):
     path, _, _ = run
-    fit.fit(recipe.load("smoke", QUICK), library, tmp_path / "again")
+    fit.fit(recipe.load("smoke", QUICK), library, tmp_path / "again", FLOAT32)
     for name in (rundir.LOG, rundir.VAL_PREDICTIONS):
         assert (tmp_path / "again" / name).read_bytes() == (path / name).read_bytes()
 
 
 def test_a_streamed_run_is_as_good_and_says_so(run, library, tmp_path):
     _, held, _ = run
-    streamed = fit.fit(recipe.load("smoke", QUICK), library, tmp_path / "run", data="stream")
+    streamed = fit.fit(
+        recipe.load("smoke", QUICK),
+        library,
+        tmp_path / "run",
+        dataclasses.replace(FLOAT32, data="stream"),
+    )
     assert streamed.data == "stream"
     assert streamed.best_score == pytest.approx(held.best_score, abs=0.1)  # another order
 
 
 def test_another_seed_gives_another_run(run, library, tmp_path):
     path, _, _ = run
-    fit.fit(recipe.load("smoke", [*QUICK, "train.seed=1"]), library, tmp_path / "other")
+    fit.fit(recipe.load("smoke", [*QUICK, "train.seed=1"]), library, tmp_path / "other", FLOAT32)
     assert (tmp_path / "other" / rundir.LOG).read_text() != (path / rundir.LOG).read_text()
 
 
@@ -140,7 +151,7 @@ def test_another_seed_gives_another_run(run, library, tmp_path):
     ],
 )
 def test_every_published_option_trains(library, tmp_path, options):
-    made = fit.fit(recipe.load("smoke", [*QUICK, *options]), library, tmp_path / "run")
+    made = fit.fit(recipe.load("smoke", [*QUICK, *options]), library, tmp_path / "run", FLOAT32)
     assert made.best_score > 0.2  # after 84 steps; an untrained network scores about 0
 
 
@@ -150,7 +161,7 @@ def fit_integer(folder, letters, expression) -> tuple[pd.DataFrame, pd.DataFrame
     (folder / "library.txt").write_text("".join(f"{row}\t{y}\n" for row, y in lines))
     records.write([folder / "library.txt"], folder / "records", rule=rules.Rule())
     settings = recipe.load("smoke", [*QUICK, "data.encoding=onehot_integer", "train.epochs=4"])
-    fit.fit(settings, folder / "records", folder / "run")
+    fit.fit(settings, folder / "records", folder / "run", FLOAT32)
     table = predictions.read(folder / "run" / rundir.VAL_PREDICTIONS)
     return pd.read_csv(folder / "run" / rundir.HISTORY), table
 
@@ -192,7 +203,11 @@ def test_a_run_with_every_trick_trains_and_its_predictions_are_of_its_targets(
     settings = recipe.load("smoke", [*QUICK, *options])
     seen = []
     made = fit.fit(
-        settings, library, tmp_path / "run", data=data, report=lambda *report: seen.append(report)
+        settings,
+        library,
+        tmp_path / "run",
+        fit.Options(precision="float32", data=data),
+        lambda *report: seen.append(report),
     )
     assert made.best_score > 0.2 and made.parameters < plain.parameters  # shorter sequences
     assert recipe.load(tmp_path / "run" / rundir.RECIPE) == settings
@@ -204,8 +219,45 @@ def test_a_run_with_every_trick_trains_and_its_predictions_are_of_its_targets(
     np.testing.assert_array_equal(table.expression.astype(np.float32), expected)
 
 
+STOPPED = """
+import os, signal, sys
+from pathlib import Path
+from camformer_tf import recipe
+from camformer_tf.training import fit, loop
+stage, library, run, *overrides = sys.argv[1:]
+
+def stop(*report):
+    if report[:2] == (stage, 7 * 64):
+        os.kill(os.getpid(), signal.SIGTERM)
+
+how = fit.Options(precision="float32", data="stream", resume=True)
+try:
+    fit.fit(recipe.load("smoke", overrides), Path(library), Path(run), how, stop)
+except loop.Stopped:
+    print("stopped")
+"""
+
+
+@pytest.mark.slow
+def test_a_run_with_tricks_that_is_stopped_goes_on_as_if_it_had_not_been(library, tmp_path):
+    options = [*QUICK, *(f"{key}={value}" for key, value in TRICKS.items()), "train.optimizer=lion"]
+    told = []
+    for stage, name in [("", "whole"), ("epoch 2/2", "parts"), ("", "parts")]:
+        call = [sys.executable, "-c", STOPPED, stage, str(library), str(tmp_path / name), *options]
+        done = subprocess.run(call, capture_output=True, text=True, timeout=120, check=True)
+        told.append(done.stdout.strip())
+    assert told == ["", "stopped", ""]
+    for name in (rundir.LOG, rundir.VAL_PREDICTIONS):
+        assert (tmp_path / "parts" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+
+
 def test_a_one_cycle_run_records_the_falling_rate(library, tmp_path):
-    fit.fit(recipe.load("smoke", [*QUICK, "train.schedule=onecycle"]), library, tmp_path / "run")
+    fit.fit(
+        recipe.load("smoke", [*QUICK, "train.schedule=onecycle"]),
+        library,
+        tmp_path / "run",
+        FLOAT32,
+    )
     rates = pd.read_csv(tmp_path / "run" / rundir.HISTORY).learning_rate
     assert rates[1] == pytest.approx(4e-8)
 
@@ -229,7 +281,7 @@ def test_a_run_that_is_there_is_not_replaced_unasked(run, library):
 )
 def test_what_does_not_go_together_leaves_no_run(library, tmp_path, overrides, message):
     with pytest.raises(errors.UserError, match=message):
-        fit.fit(recipe.load("smoke", overrides), library, tmp_path / "run")
+        fit.fit(recipe.load("smoke", overrides), library, tmp_path / "run", FLOAT32)
     assert not (tmp_path / "run").exists()
 
 
@@ -251,7 +303,8 @@ from pathlib import Path
 from camformer_tf import recipe
 from camformer_tf.training import fit
 settings = recipe.load("smoke", sys.argv[4:])
-fit.fit(settings, Path(sys.argv[1]), Path(sys.argv[2]), devices=int(sys.argv[3]))
+options = fit.Options(devices=int(sys.argv[3]), precision="float32")
+fit.fit(settings, Path(sys.argv[1]), Path(sys.argv[2]), options)
 """
 
 

@@ -33,15 +33,19 @@ def new_model(made: keras.optimizers.Optimizer) -> keras.Model:
     return model
 
 
+def held(examples: text.Examples) -> dataset.Batches:
+    epoch = dataset.from_memory(examples, 16, 6, seed=1)
+    return dataset.Batches("memory", len(examples.expression), 6, epoch)
+
+
 def train(model, examples, epochs=2, callbacks=(), loss="l1"):
     loop.train(
         model,
-        dataset.from_memory(examples, 16, 6, seed=1),
+        held(examples),
         loss=optimizer.loss(loss),
         table=TABLE,
         strategy=tf.distribute.get_strategy(),
         epochs=epochs,
-        steps=6,
         batch_size=16,
         callbacks=list(callbacks),
     )
@@ -129,8 +133,8 @@ def test_all_epochs_share_one_trace(examples):
         return tf.abs(y - p)
 
     model = new_model(keras.optimizers.SGD(0.01))
-    loop.train(model, dataset.from_memory(examples, 16, 6, seed=1), loss=loss,
-               table=TABLE, strategy=tf.distribute.get_strategy(), epochs=3, steps=6, batch_size=16,
+    loop.train(model, held(examples), loss=loss, table=TABLE,
+               strategy=tf.distribute.get_strategy(), epochs=3, batch_size=16,
                callbacks=[])  # fmt: skip
     assert len(traces) == 1
 

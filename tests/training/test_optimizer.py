@@ -23,15 +23,17 @@ def test_huber_agrees_with_keras():
     np.testing.assert_allclose(optimizer.loss("huber")(y, p), expected, rtol=1e-6)
 
 
-def test_adamw_steps_are_those_of_pytorchs_formula():
-    # torch.optim.AdamW, in float64: decoupled decay, epsilon added after the bias correction.
+@pytest.mark.parametrize("size", [1, 1e-4, 1e-7, 1e-9])
+def test_adamw_steps_are_those_of_pytorchs_formula(size):
+    # torch.optim.AdamW, in float64: decoupled decay, epsilon added after the bias correction, which
+    # tells where gradients are as small as epsilon (1e-8).
     rng = np.random.default_rng(0)
     value = rng.normal(size=20)
     variable = keras.Variable(value.astype(np.float32))
     made = optimizer.optimizer(recipe.TrainConfig())
     m = v = np.zeros(20)
     for step in range(1, 51):
-        gradient = rng.normal(size=20)
+        gradient = size * rng.normal(size=20)
         made.apply([keras.ops.convert_to_tensor(gradient.astype(np.float32))], [variable])
         m, v = 0.9 * m + 0.1 * gradient, 0.999 * v + 0.001 * gradient**2
         value = value * (1 - 1e-3 * 1e-3)
@@ -67,6 +69,15 @@ def test_one_cycle_can_move_the_momentum_of_lion():
     made.apply([keras.ops.convert_to_tensor([-1.0])], [variable])  # 0.00995 - 0.005: still up
     # two steps down; with the beta_1 of 0.9 they would have cancelled (0.009 - 0.1: down)
     np.testing.assert_allclose(keras.ops.convert_to_numpy(variable), -0.2, rtol=1e-3)
+
+
+def test_adamw_is_saved_and_loaded_with_a_model(tmp_path):
+    model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])
+    model.compile(optimizer.optimizer(recipe.TrainConfig(weight_decay=0.25)), "mse")
+    model.save(tmp_path / "m.keras")
+    again = keras.models.load_model(tmp_path / "m.keras")
+    assert type(again.optimizer) is optimizer.AdamW
+    assert (again.optimizer.weight_decay, again.optimizer.epsilon) == (0.25, 1e-8)
 
 
 @pytest.mark.parametrize("name", ["adamw", "lion"])

@@ -1,0 +1,94 @@
+"""What a finished run says of itself: run.json."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import platform
+from pathlib import Path
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+import camformer_tf
+from camformer_tf import errors, rundir
+from camformer_tf.training import callbacks
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """The contents of run.json; seconds are of the process that finished the run, rates of the
+    training steps."""
+
+    versions: dict[str, str]
+    devices: list[str]
+    strategy: str
+    workers: int
+    precision: str
+    data: str
+    parameters: int
+    records_manifest_sha256: str
+    epochs: int
+    best_epoch: int
+    best_score: float
+    best_pearson: float
+    best_spearman: float
+    best_loss: float
+    stopped: str
+    seconds: float
+    sequences_per_second: float
+
+    def summary(self) -> str:
+        """Returns the run in a line for a person."""
+        return (
+            f"best epoch {self.best_epoch} of {self.epochs} (r + rho {self.best_score:.4f}); "
+            f"{self.stopped}; {self.seconds:,.0f} s, {self.sequences_per_second:,.0f} sequences/s"
+        )
+
+
+def outcome(model: keras.Model, early_stop: callbacks.EarlyStop) -> dict[str, int | float | str]:
+    """Returns what a training came to, as fields of `Run`."""
+    history, best = model.history.history, early_stop.best_epoch - 1
+    return {
+        "epochs": len(history["loss"]),
+        "best_epoch": early_stop.best_epoch,
+        "best_score": early_stop.best,
+        "best_pearson": history["val_pearson"][best],
+        "best_spearman": history["val_spearman"][best],
+        "best_loss": history["val_loss"][best],
+        "stopped": f"no better epoch for {early_stop.patience} epochs"
+        if early_stop.stopped
+        else "all epochs done",
+        "sequences_per_second": round(float(np.median(history["sequences_per_second"])), 1),
+    }
+
+
+def versions() -> dict[str, str]:
+    """Returns the versions that a run depends on."""
+    return {
+        "camformer_tf": camformer_tf.__version__,
+        "tensorflow": tf.__version__,
+        "keras": keras.__version__,
+        "numpy": np.__version__,
+        "python": platform.python_version(),
+    }
+
+
+def save(run: Run, run_dir: Path) -> None:
+    """Writes run.json, the last of a run's files: with it, the run is finished."""
+    with rundir.new_file(run_dir / rundir.RUN) as temporary:
+        temporary.write_text(json.dumps(dataclasses.asdict(run), indent=2) + "\n")
+
+
+def load(run_dir: Path) -> Run:
+    """Returns what run.json says.
+
+    Raises:
+        errors.UserError: there is none, or it is of another version.
+    """
+    path = run_dir / rundir.RUN
+    try:
+        return Run(**json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError) as error:
+        raise errors.UserError(f"{path}: is no run.json of this version ({error}).") from error
