@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal
 
 import yaml
 
-from camformer_tf import errors, schema
+from camformer_tf import errors, grid, schema
 
 SCHEMA = 1
 PREDICT_BATCH_SIZE = 1024
@@ -24,6 +24,7 @@ Whole = Annotated[int, schema.Bound(at_least=0)]
 Positive = Annotated[float, schema.Bound(above=0)]
 NotNegative = Annotated[float, schema.Bound(at_least=0)]
 Rate = Annotated[float, schema.Bound(at_least=0, below=1)]
+Share = Annotated[float, schema.Bound(at_least=0, at_most=1)]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,7 +35,9 @@ class DataConfig:
     FredrikSvenssonUK/DREAM2022_Camformers@6fd5d69): lengths of 110 ± 3 nt, at most 3 N.
     """
 
-    encoding: Literal["onehot", "onehot_n", "onehot_purine"] = "onehot"
+    encoding: Literal[
+        "onehot", "onehot_n", "onehot_purine", "onehot_integer", "onehot_integer_purine"
+    ] = "onehot"
     length: Count = 110
     length_margin: Whole = 3
     max_n: Whole = 3
@@ -90,7 +93,7 @@ class TrainConfig:
     """Training rules; the defaults are those of the 2022 submission (script:58-72)."""
 
     loss: Literal["l1", "mse", "huber"] = "l1"
-    optimizer: Literal["adamw"] = "adamw"
+    optimizer: Literal["adamw", "lion"] = "adamw"
     learning_rate: Positive = 0.001
     weight_decay: NotNegative = 0.001
     schedule: Literal["none", "plateau", "onecycle"] = "plateau"
@@ -98,6 +101,46 @@ class TrainConfig:
     epochs: Count = 50
     patience: Count = 10
     seed: Whole = 42
+
+
+@dataclasses.dataclass(frozen=True)
+class Tails:
+    """Which examples are seen `times` times an epoch: those whose expression is below the training
+    set's quantile `below`, or above its quantile `above`."""
+
+    below: Share = 0.0
+    above: Share = 1.0
+    times: Count = 1
+
+
+@dataclasses.dataclass(frozen=True)
+class Flanks:
+    """Letters that are cut off each end of every sequence, and those that are put there instead,
+    within the network."""
+
+    cut_left: Whole = 0
+    cut_right: Whole = 0
+    add_left: str = ""
+    add_right: str = ""
+
+
+@dataclasses.dataclass(frozen=True)
+class TricksConfig:
+    """What the authors tried and found useless, all of it off. Source: Camformers_poster.pdf p.9,
+    FredrikSvenssonUK/DREAM2022_Camformers@6fd5d69, which names the tricks and gives no settings.
+
+    quantile_targets: whether expressions become normal quantiles of their rank in training.
+    target_noise: standard deviation of the normal noise on training expressions.
+    shift: N that extend a training sequence on both sides before a random window is cut out.
+    reverse_complement: the share of training sequences that are turned into it.
+    """
+
+    quantile_targets: bool = False
+    target_noise: NotNegative = 0.0
+    shift: Whole = 0
+    reverse_complement: Share = 0.0
+    tails: Tails = Tails()
+    flanks: Flanks = Flanks()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -114,17 +157,22 @@ class Recipe:
     model: ModelConfig
     data: DataConfig = DataConfig()
     train: TrainConfig = TrainConfig()
+    tricks: TricksConfig = TricksConfig()
     expect: ExpectConfig = ExpectConfig()
     schema: int = SCHEMA
 
 
 def load(source: str | Path, overrides: Iterable[str] = ()) -> Recipe:
-    """Returns the recipe at a path, or the shipped one of that name, with `key=value` overrides.
+    """Returns the recipe at a path, the shipped one of that name, or that of a run of the 2025 grid
+    (grid-270/1 to grid-270/270, see `grid`), with `key=value` overrides.
 
     Raises:
         errors.UserError: no such recipe, not YAML, an unknown or repeated key, a wrong value.
     """
-    path = find(source)
+    of_grid = None if Path(source).is_file() else grid.named(str(source))
+    path = shipped()[of_grid.base] if of_grid else find(source)
+    if of_grid:
+        overrides = [*of_grid.overrides, *overrides]
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
@@ -140,7 +188,7 @@ def parse(text: str, *, where: str, overrides: Iterable[str] = ()) -> Recipe:
         raise errors.UserError(f"{where}: not a YAML recipe: {_one_line(error)}") from error
     if not isinstance(values, dict):
         raise errors.UserError(
-            f"{where}: expected the sections data, model, train and expect, "
+            f"{where}: expected the sections data, model, train, tricks and expect, "
             f"found {'nothing' if values is None else type(values).__name__}."
         )
     for override in overrides:
@@ -157,7 +205,8 @@ def parse(text: str, *, where: str, overrides: Iterable[str] = ()) -> Recipe:
 def dump(recipe: Recipe) -> str:
     """Returns the recipe as YAML with every value spelled out; `parse` reads it back unchanged."""
     values = dataclasses.asdict(recipe)
-    ordered = {name: values[name] for name in ("schema", "data", "model", "train", "expect")}
+    sections = ("schema", "data", "model", "train", "tricks", "expect")
+    ordered = {name: values[name] for name in sections}
     return yaml.dump(ordered, Dumper=_Dumper, sort_keys=False, default_flow_style=None, width=100)
 
 
@@ -188,7 +237,7 @@ def find(source: str | Path) -> Path:
     raise errors.UserError(
         f"{source}: no such recipe file, and no shipped recipe has that name. "
         + (f"Did you mean {close[0]}? " if close else "")
-        + f"Shipped: {', '.join(names)}."
+        + f"Shipped: {', '.join(names)}, and {grid.FOLDER}1 to {grid.FOLDER}{grid.RUNS}."
     )
 
 

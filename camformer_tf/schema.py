@@ -17,21 +17,28 @@ from camformer_tf import errors
 
 @dataclasses.dataclass(frozen=True)
 class Bound:
-    """The range of a number: at_least <= value, above < value, below > value."""
+    """The range of a number: at_least <= value <= at_most, above < value < below."""
 
     at_least: float | None = None
     above: float | None = None
     below: float | None = None
+    at_most: float | None = None
 
     def allows(self, value: float) -> bool:
         return (
             (self.at_least is None or value >= self.at_least)
             and (self.above is None or value > self.above)
             and (self.below is None or value < self.below)
+            and (self.at_most is None or value <= self.at_most)
         )
 
     def __str__(self) -> str:
-        words = {"at least": self.at_least, "above": self.above, "below": self.below}
+        words = {
+            "at least": self.at_least,
+            "above": self.above,
+            "below": self.below,
+            "at most": self.at_most,
+        }
         return " and ".join(
             f"{word} {limit:g}" for word, limit in words.items() if limit is not None
         )
@@ -70,7 +77,10 @@ def parse(value: Any, kind: Any, where: str, name: str = "") -> Any:
     if kind is not float and type(value) is kind:
         return value
     raise _wrong(
-        where, name, {int: "a whole number", float: "a number", bool: "true or false"}[kind], value
+        where,
+        name,
+        {int: "a whole number", float: "a number", bool: "true or false", str: "text"}[kind],
+        value,
     )
 
 

@@ -161,7 +161,9 @@ def test_a_value_that_yaml_cannot_make_is_refused():
     "text, found", [("", "nothing"), ("# nothing\n", "nothing"), ("- 1", "list"), ("hello", "str")]
 )
 def test_what_holds_no_sections_is_refused(text, found):
-    assert refusal(text).endswith(f"the sections data, model, train and expect, found {found}.")
+    assert refusal(text).endswith(
+        f"the sections data, model, train, tricks and expect, found {found}."
+    )
 
 
 @pytest.mark.parametrize("body", [MINIMAL, MINIMAL + "distil: {teacher: original}\n"])
@@ -193,6 +195,8 @@ def test_a_dump_spells_out_every_value():
     text = recipe.dump(parse(MINIMAL))
     for key in ("schema: 1", "length_margin: 3", "pool: null", "padding: same", "patience: 10"):
         assert key in text
+    for key in ("quantile_targets: false", "target_noise: 0.0", "times: 1", "add_left: ''"):
+        assert key in text
 
 
 @given(
@@ -202,12 +206,19 @@ def test_a_dump_spells_out_every_value():
     padding=st.just("same") | st.integers(0, 99),
     pool=st.none() | st.builds(recipe.Pool, st.integers(1, 99), st.integers(1, 99)),
     dense=st.lists(st.integers(1, 9999)).map(tuple),
+    below=st.floats(0, 1),
+    letters=st.text("ACGTN", max_size=5),
 )
-def test_every_recipe_is_read_back_from_its_dump(rate, decay, dropout, padding, pool, dense):
+def test_every_recipe_is_read_back_from_its_dump(
+    rate, decay, dropout, padding, pool, dense, below, letters
+):
     blocks = (recipe.Block(8, 3, dropout, pool),) * 2
     made = recipe.Recipe(
         model=recipe.ModelConfig(blocks, padding=padding, dense=dense),
         train=recipe.TrainConfig(learning_rate=rate, weight_decay=decay),
+        tricks=recipe.TricksConfig(
+            tails=recipe.Tails(below=below, times=3), flanks=recipe.Flanks(add_right=letters)
+        ),
     )
     assert parse(recipe.dump(made)) == made
 
@@ -279,6 +290,23 @@ def test_an_override_is_checked_as_the_file_is():
     assert "Did you mean train.epochs?" in refusal(MINIMAL, "train.epoch=1")
 
 
+# --- the grid ---
+
+
+def test_a_run_of_the_grid_is_a_recipe_that_overrides_may_change():
+    made = recipe.load("grid-270/141", ["train.epochs=2", "data.encoding=onehot"])
+    assert (made.train.epochs, made.data.encoding) == (2, "onehot")
+    assert recipe.load("grid-270/141") == recipe.load("small")
+
+
+def test_no_file_here_takes_the_place_of_the_recipe_that_a_run_of_the_grid_changes(
+    tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    Path("large").write_text(MINIMAL)
+    assert len(recipe.load("grid-270/14").model.blocks) == 6
+
+
 # --- seeds and names ---
 
 
@@ -317,7 +345,8 @@ def test_a_misspelt_name_is_refused_with_the_nearest_one():
 
 def test_a_name_unlike_any_other_is_refused_with_all_of_them():
     with pytest.raises(
-        errors.UserError, match="Shipped: .*mini, original, small, smoke."
+        errors.UserError,
+        match="Shipped: .*mini, original, small, smoke, and grid-270/1 to grid-270/270.",
     ) as caught:
         recipe.find("zzz.yaml")
     assert "Did you mean" not in str(caught.value)

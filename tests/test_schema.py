@@ -57,6 +57,18 @@ def test_a_whole_number_is_read_as_a_float_where_one_is_asked_for():
     assert rate == 0.0 and type(rate) is float
 
 
+def test_text_is_read_and_nothing_else_is_where_it_is_asked_for():
+    assert schema.parse("ACGT", str, "my.yaml") == "ACGT"
+    assert refusal(3, str, "add_left") == "my.yaml: add_left: expected text, found 3."
+
+
+def test_a_number_may_be_the_most_that_is_allowed_and_no_more():
+    share = Annotated[float, schema.Bound(at_least=0, at_most=1)]
+    assert schema.parse(1, share, "my.yaml") == 1.0
+    message = refusal(1.5, share, "share")
+    assert message == "my.yaml: share: expected a number at least 0 and at most 1, found 1.5."
+
+
 def test_an_unknown_key_is_refused_with_the_nearest_one():
     assert refusal({"filtres": 4}) == "my.yaml: unknown key filtres. Did you mean filters?"
 

@@ -16,7 +16,7 @@ import psutil
 import tensorflow as tf
 
 from camformer_tf import errors, recipe
-from camformer_tf.data import layout, manifest, records, shards, text
+from camformer_tf.data import layout, manifest, records, shards, targets, text
 
 MODES = ("auto", "memory", "stream")
 
@@ -31,7 +31,7 @@ class Batches:
     """A split's training batches: `epoch(index)` gives `steps` batches of letters uint8 (B, L) and
     expression float32 (B,), and weight float32 (B,) if the records have it; `mode` is "memory" or
     "stream". Where the batches are those of `workers` workers together, the `worker`-th part of
-    each is this one's."""
+    each is this one's. `source` is which part of the records they come from."""
 
     mode: str
     examples: int
@@ -39,6 +39,7 @@ class Batches:
     epoch: Callable[[int], tf.data.Dataset]
     worker: int = 0
     workers: int = 1
+    source: int = 0
 
 
 def load(
@@ -50,6 +51,7 @@ def load(
     mode: str = "auto",
     worker: int = 0,
     workers: int = 1,
+    tails: targets.Tails | None = None,
 ) -> Batches:
     """Returns a split as training batches. The last examples of an epoch, less than a batch, are
     left out, other ones each time.
@@ -61,6 +63,7 @@ def load(
         worker, workers: this one of so many that train together. From memory all draw the same
             batches, so that their number changes nothing. Streaming, worker i reads the shards
             i, i + n, … and its batches are parts of its own; all make the same steps.
+        tails: which examples are seen several times an epoch, if any are.
 
     Raises:
         errors.UserError: a broken set, fewer shards than workers, or not one whole batch.
@@ -73,8 +76,9 @@ def load(
         mode = "memory" if size <= free else "stream"
     if mode == "memory":
         held = records.read(folder, split)
-        steps = _steps(folder, len(held.expression), batch_size)
-        epoch = from_memory(held, batch_size, steps, seed=seed)
+        seen = len(held.expression) if tails is None else tails.times_of(held.expression).sum()
+        steps = _steps(folder, int(seen), batch_size)
+        epoch = from_memory(held, batch_size, steps, seed=seed, tails=tails)
         return Batches(mode, len(held.expression), steps, epoch, worker, workers)
     if len(files) < workers:
         raise errors.UserError(
@@ -82,10 +86,12 @@ def load(
             f"Build the records with --shards {workers} or more."
         )
     sizes = [sum(s["examples"] for s in files[i::workers]) for i in range(workers)]
+    seen = sizes if tails is None else _seen(folder, split, workers, tails)
     share = batch_size // workers
-    steps = _steps(folder, min(sizes), share)
-    epoch = _from_shards(folder, files[worker::workers], described.layout, share, steps, seed)
-    return Batches(mode, described.examples(split), steps, epoch)
+    steps = _steps(folder, min(seen), share)
+    own = files[worker::workers]
+    epoch = _from_shards(folder, own, described.layout, share, steps, seed, tails)
+    return Batches(mode, described.examples(split), steps, epoch, source=worker)
 
 
 def _steps(folder: Path, examples: int, batch_size: int) -> int:
@@ -98,14 +104,22 @@ def _steps(folder: Path, examples: int, batch_size: int) -> int:
 
 
 def from_memory(
-    held: text.Examples, batch_size: int, steps: int, *, seed: int
+    held: text.Examples,
+    batch_size: int,
+    steps: int,
+    *,
+    seed: int,
+    tails: targets.Tails | None = None,
 ) -> Callable[[int], tf.data.Dataset]:
     """Returns `Batches.epoch` of examples in memory: each epoch a uniform shuffle."""
+    seen = len(held.expression)
+    if tails:
+        seen = np.repeat(np.arange(seen), tails.times_of(held.expression))
     columns = [tf.constant(column) for column in _columns(held)]
     together = max(_GATHERED // batch_size, 1) * batch_size
 
     def epoch(index: int) -> tf.data.Dataset:
-        order = tf.constant(_draw(seed, index).permutation(len(held.expression)))
+        order = tf.constant(_draw(seed, index).permutation(seen))
 
         def gather(start):
             rows = order[start : tf.minimum(start + together, steps * batch_size)]
@@ -128,6 +142,7 @@ def _from_shards(
     batch_size: int,
     steps: int,
     seed: int,
+    tails: targets.Tails | None,
 ) -> Callable[[int], tf.data.Dataset]:
     number = tf.TensorSpec([None, batch_size], tf.float32)
     length = shape.letters.stop - shape.letters.start
@@ -139,7 +154,7 @@ def _from_shards(
 
     def epoch(index: int) -> tf.data.Dataset:
         def batches():
-            return _batches(_windows(folder, files, shape, seed, index), batch_size)
+            return _batches(_windows(folder, files, shape, seed, index, tails), batch_size)
 
         read = tf.data.Dataset.from_generator(batches, output_signature=signature)
         return read.prefetch(2).unbatch().take(steps).prefetch(tf.data.AUTOTUNE)
@@ -148,7 +163,12 @@ def _from_shards(
 
 
 def _windows(
-    folder: Path, files: list[dict], shape: layout.Layout, seed: int, index: int
+    folder: Path,
+    files: list[dict],
+    shape: layout.Layout,
+    seed: int,
+    index: int,
+    tails: targets.Tails | None,
 ) -> Iterator[list[np.ndarray]]:
     """Yields the columns of the shards in shuffled windows of shuffled blocks."""
     draw = _draw(seed, index)
@@ -161,7 +181,7 @@ def _windows(
     blocks = [blocks[i] for i in draw.permutation(len(blocks))]
     for first in range(0, len(blocks), 1 if packed else _WINDOW):
         window = blocks[first : first + (1 if packed else _WINDOW)]
-        parts = [_columns(_block(*block, shape)) for block in window]
+        parts = [_repeated(_columns(_block(*block, shape)), tails) for block in window]
         order = draw.permutation(sum(len(expression) for _, expression, *_ in parts))
         yield [np.concatenate(column)[order] for column in zip(*parts, strict=True)]
 
@@ -192,6 +212,20 @@ def _columns(examples: text.Examples) -> list[np.ndarray]:
     """Returns letters, expression and, if there is one, weight."""
     columns = [examples.letters, examples.expression, examples.weight]
     return [column for column in columns if column is not None]
+
+
+def _repeated(columns: list[np.ndarray], tails: targets.Tails | None) -> list[np.ndarray]:
+    """Returns letters, expression, … with the examples of the tails repeated."""
+    if tails is None:
+        return columns
+    times = tails.times_of(columns[1])
+    return [np.repeat(column, times, axis=0) for column in columns]
+
+
+def _seen(folder: Path, split: str, workers: int, tails: targets.Tails) -> list[int]:
+    """Returns how many examples each worker's shards give in an epoch."""
+    own = (records.expression(folder, split, slice(i, None, workers)) for i in range(workers))
+    return [int(tails.times_of(expression).sum()) for expression in own]
 
 
 def _draw(seed: int, index: int) -> np.random.Generator:

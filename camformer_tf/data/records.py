@@ -146,6 +146,22 @@ def read(folder: Path, split: str, first: int | None = None) -> text.Examples:
     return text.Examples(letters, expression, weight)
 
 
+def expression(folder: Path, split: str, own: slice = slice(None)) -> np.ndarray:
+    """Returns the expressions of a split alone, one shard after another: float32 (N,). No more than
+    one shard is held at a time.
+
+    Raises:
+        errors.UserError: no such split, or shards that the manifest does not describe.
+    """
+    described = manifest.load(folder)
+    parts = []
+    for shard in described.splits[split]["shards"][own]:
+        path = folder / shard["file"]
+        part = shards.parse(shards.read_bytes(path), described.layout, str(path))
+        parts.append(part.expression.copy())  # else the whole shard is kept
+    return np.concatenate(parts)
+
+
 def head(folder: Path, split: str, count: int) -> list[str]:
     """Returns the first examples of a split as lines of text, as `export` writes them."""
     return _lines(read(folder, split, count))

@@ -8,8 +8,11 @@ import numpy as np
 
 ALPHABET = "ACGTN"
 
+WHOLE = 128  # a letter's eighth bit, in training: the measured expression is a whole number
+
 # Rows A, C, G, T, N. Source: Bornelov-lab/Camformer@feaa529, base/utils.py:215-320, where the names
-# are onehot, onehotWithN and onehotWithP; the fifth channel of the last says purine (A, G).
+# are onehot, onehotWithN, onehotWithP, onehotWithInt and onehotWithBoth; the last channel of
+# onehotWithP and onehotWithBoth says purine (A, G).
 _ROWS = {
     "onehot": [(1, 0, 0, 0), (0, 1, 0, 0), (0, 0, 1, 0), (0, 0, 0, 1), (0, 0, 0, 0)],
     "onehot_n": [(1, 0, 0, 0), (0, 1, 0, 0), (0, 0, 1, 0), (0, 0, 0, 1), (0.25,) * 4],
@@ -20,21 +23,53 @@ _ROWS = {
         (0, 0, 0, 1, 0),
         (0.25, 0.25, 0.25, 0.25, 0.5),
     ],
+    "onehot_integer": [
+        (1, 0, 0, 0, 1),
+        (0, 1, 0, 0, 1),
+        (0, 0, 1, 0, 1),
+        (0, 0, 0, 1, 1),
+        (0.25, 0.25, 0.25, 0.25, 1),
+    ],
+    "onehot_integer_purine": [
+        (1, 0, 0, 0, 1, 1),
+        (0, 1, 0, 0, 1, 0),
+        (0, 0, 1, 0, 1, 1),
+        (0, 0, 0, 1, 1, 0),
+        (0.25, 0.25, 0.25, 0.25, 1, 0.5),
+    ],
 }
 ENCODINGS = tuple(_ROWS)
+_INTEGER_CHANNEL = 4  # of the two encodings that have one
 
 
 def channels(encoding: str) -> int:
-    """Returns the number of channels C of an encoding: 4 or 5."""
+    """Returns the number of channels C of an encoding: 4, 5 or 6."""
     return len(_ROWS[encoding][0])
+
+
+def integer_channel(encoding: str) -> int | None:
+    """Returns which channel says whether the expression is a whole number, if one does: 0 where it
+    is, 1 where it is not or is not known."""
+    return _INTEGER_CHANNEL if encoding.startswith("onehot_integer") else None
 
 
 def table(encoding: str) -> np.ndarray:
     """Returns the channels of every byte: float32 (256, C), either case; bytes that are no letter
-    of a sequence stand as N."""
+    of a sequence stand as N. A channel of whole numbers is 1, as everywhere outside training."""
     rows = np.tile(np.float32(_ROWS[encoding][-1]), (256, 1))
     for letter, row in zip(ALPHABET, _ROWS[encoding], strict=True):
         rows[[ord(letter), ord(letter.lower())]] = row
+    return rows
+
+
+def training_table(encoding: str) -> np.ndarray:
+    """Returns `table` with the letters that bear the mark WHOLE besides: their channel of whole
+    numbers is 0, and else they are as without it."""
+    rows = table(encoding)
+    rows[WHOLE:] = rows[:WHOLE]
+    channel = integer_channel(encoding)
+    if channel is not None:
+        rows[WHOLE:, channel] = 0
     return rows
 
 
@@ -65,7 +100,9 @@ def encode(sequences: Sequence[str], encoding: str = "onehot") -> np.ndarray:
 
     Args:
         sequences: N strings of one length L (110 for the published models), letters ACGTN.
-        encoding: "onehot" (C = 4, N all zeros), "onehot_n" (C = 4, N is 0.25 four times) or
-            "onehot_purine" (C = 5: as onehot_n, then purine 1, pyrimidine 0, N 0.5).
+        encoding: "onehot" (C = 4, N all zeros), "onehot_n" (C = 4, N is 0.25 four times),
+            "onehot_purine" (C = 5: as onehot_n, then purine 1, pyrimidine 0, N 0.5),
+            "onehot_integer" (C = 5: as onehot_n, then 1) or "onehot_integer_purine" (C = 6: as
+            onehot_n, then 1, then purine).
     """
     return table(encoding)[letters(sequences)]

@@ -15,7 +15,7 @@ import tensorflow as tf
 
 from camformer_tf import errors, progress, recipe, rundir
 from camformer_tf.data import manifest, predictions, records, rules, sequence, text
-from camformer_tf.model import rescnn
+from camformer_tf.model import flanks, rescnn
 
 _log = logging.getLogger(__name__)
 _SHOWN_REASONS = 5
@@ -101,13 +101,9 @@ def load_keras(path: Path) -> tuple[keras.Model, recipe.Recipe]:
             f"{file}: is no model of camformer_tf ({error}). Expected a file that "
             "`camformer-tf fit` saved, with its recipe inside."
         ) from error
-    saved = keras.models.load_model(file, compile=False)
-    network = rescnn.build(
-        settings.model,
-        length=settings.data.length,
-        channels=sequence.channels(settings.data.encoding),
-        seed=settings.train.seed,
-    )
+    own = {"camformer_tf>Flanks": flanks.Flanks}
+    saved = keras.models.load_model(file, compile=False, custom_objects=own)
+    network = rescnn.from_recipe(settings)
     rescnn.copy_weights(saved, network)  # trained in another precision, perhaps
     return network, settings
 

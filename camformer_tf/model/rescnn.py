@@ -1,8 +1,8 @@
 """The residual CNN, a Keras functional model built from a recipe.
 
-Layer names are the checkpoint's contract: pad_I, conv_I, norm_I, relu_I, pool_I, dropout_I and
-add_I for block I (counted from 1), flatten, dense_J, dense_relu_J, dense_dropout_J for the head's
-layer J, and expression for the last.
+Layer names are the checkpoint's contract: flanks where the recipe changes them; pad_I, conv_I,
+norm_I, relu_I, pool_I, dropout_I and add_I for block I (counted from 1); flatten, dense_J,
+dense_relu_J and dense_dropout_J for the head's layer J; and expression for the last.
 """
 
 from __future__ import annotations
@@ -12,11 +12,29 @@ import math
 import keras
 
 from camformer_tf import errors, recipe
+from camformer_tf.data import sequence
+from camformer_tf.model import flanks
 
 # PyTorch's BatchNorm momentum of 0.1 is 0.9 in Keras; epsilon is PyTorch's default.
 # Source: base/model.py:36-52, Bornelov-lab/Camformer@feaa529 (nn.BatchNorm2d with its defaults).
 _NORM_MOMENTUM = 0.9
 _NORM_EPSILON = 1e-5
+
+
+def from_recipe(settings: recipe.Recipe, dtype: str = "float32") -> keras.Model:
+    """Returns the network of a recipe: float32 (B, data.length, channels) → float32 (B, 1).
+
+    Raises:
+        errors.UserError: layers or flanks that do not go together.
+    """
+    return build(
+        settings.model,
+        length=settings.data.length,
+        channels=sequence.channels(settings.data.encoding),
+        seed=settings.train.seed,
+        dtype=dtype,
+        flanking=flanks.layer(settings),
+    )
 
 
 def build(
@@ -26,12 +44,13 @@ def build(
     channels: int = 4,
     seed: int = recipe.TrainConfig.seed,
     dtype: str = "float32",
+    flanking: flanks.Flanks | None = None,
 ) -> keras.Model:
     """Returns the network: float32 (B, length, channels) → float32 (B, 1).
 
     Weights are drawn as PyTorch draws them by default, from sub-seeds of `seed`; dropout draws
     from sub-seeds too. Input and head are float32 whatever `dtype`, the policy of the blocks;
-    variables are float32 with any policy.
+    variables are float32 with any policy. `flanking` changes the ends of the sequences first.
 
     Source: script:188-349, FredrikSvenssonUK/DREAM2022_Camformers@6fd5d69 (residual);
     base_camformer.py:44-65, gautammalik-git/Camformer@5c5eb0b (plain, explicit padding).
@@ -39,9 +58,11 @@ def build(
     Raises:
         errors.UserError: residual blocks that do not pair up, or layers that eat the sequence.
     """
-    lengths = block_lengths(config, length)
-    _check_pairs(config, lengths)
     inputs = x = keras.Input((length, channels), name="onehot", dtype="float32")
+    if flanking:
+        x = flanking(x)
+    lengths = block_lengths(config, x.shape[1])
+    _check_pairs(config, lengths)
 
     # === Blocks ===
     shortcut = None

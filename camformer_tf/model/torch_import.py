@@ -17,7 +17,6 @@ import keras
 import numpy as np
 
 from camformer_tf import errors, recipe, rundir
-from camformer_tf.data import sequence
 from camformer_tf.model import predict, rescnn
 
 _WRAPPINGS = ("state_dict", "model_state_dict")
@@ -56,12 +55,7 @@ def convert(checkpoint: Path, settings: recipe.Recipe, out: Path) -> keras.Model
         raise errors.UserError(f"{out}: expected a name that ends in .keras, as Keras demands.")
     rundir.refuse_existing(out)
     state = read(checkpoint)
-    model = rescnn.build(
-        settings.model,
-        length=settings.data.length,
-        channels=sequence.channels(settings.data.encoding),
-        seed=settings.train.seed,
-    )
+    model = rescnn.from_recipe(settings)
     for layer, values in weights(state, model, where=str(checkpoint)).items():
         model.get_layer(layer).set_weights(values)
     predict.save(model, out, settings, overwrite=False)

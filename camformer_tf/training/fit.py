@@ -15,7 +15,17 @@ import numpy as np
 import tensorflow as tf
 
 from camformer_tf import errors, progress, recipe, rundir
-from camformer_tf.data import dataset, manifest, predictions, records, sequence, text, verify
+from camformer_tf.data import (
+    augment,
+    dataset,
+    manifest,
+    predictions,
+    records,
+    sequence,
+    targets,
+    text,
+    verify,
+)
 from camformer_tf.model import predict, rescnn
 from camformer_tf.training import callbacks, checkpoint, loop, optimizer, run, strategy
 
@@ -111,7 +121,7 @@ def fit(
             model,
             training,
             loss=optimizer.loss(settings.train.loss),
-            table=sequence.table(settings.data.encoding),
+            table=sequence.training_table(settings.data.encoding),
             strategy=made.strategy,
             epochs=settings.train.epochs,
             batch_size=settings.train.batch_size,
@@ -226,6 +236,7 @@ def _data(
             f"train.batch_size {train.batch_size} cannot be shared equally by {made.replicas} "
             "devices. Choose a multiple."
         )
+    known = targets.load(settings.tricks, records_dir, TRAIN)
     training = dataset.load(
         records_dir,
         TRAIN,
@@ -234,8 +245,10 @@ def _data(
         mode=mode,
         worker=made.worker,
         workers=made.workers,
+        tails=known.tails,
     )
-    return training, records.read(records_dir, VALIDATION)
+    validation = known.validation(records.read(records_dir, VALIDATION))
+    return augment.wrap(training, settings, known), validation
 
 
 def _new_run(run_dir: Path, settings: recipe.Recipe) -> None:
@@ -245,19 +258,9 @@ def _new_run(run_dir: Path, settings: recipe.Recipe) -> None:
     (run_dir / rundir.RECIPE).write_text(recipe.dump(settings), encoding="utf-8")
 
 
-def _network(settings: recipe.Recipe, precision: str) -> keras.Model:
-    return rescnn.build(
-        settings.model,
-        length=settings.data.length,
-        channels=sequence.channels(settings.data.encoding),
-        seed=settings.train.seed,
-        dtype=precision,
-    )
-
-
 def _model(settings: recipe.Recipe, precision: str) -> keras.Model:
     """Returns the model with its optimiser built; call it within the strategy's scope."""
-    model = _network(settings, precision)
+    model = rescnn.from_recipe(settings, precision)
     expected, found = settings.expect.parameters, rescnn.count_trainable(model)
     if expected is not None and expected != found:
         _log.warning(f"the recipe expects {expected:,} parameters, the model has {found:,}")
@@ -275,7 +278,7 @@ def _validator(
     is saved and served, on one device: so the scores are those of the served model."""
     if precision == "float32":
         return predict.letters_predictor(model, settings.data.encoding)
-    twin = _network(settings, "float32")
+    twin = rescnn.from_recipe(settings)
     forward = predict.letters_predictor(twin, settings.data.encoding)
 
     def validate(letters: np.ndarray) -> np.ndarray:

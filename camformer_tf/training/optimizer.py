@@ -55,12 +55,14 @@ class AdamW(keras.optimizers.AdamW):
 
 
 def optimizer(train: recipe.TrainConfig) -> keras.optimizers.Optimizer:
-    """Returns AdamW as PyTorch runs it: betas (0.9, 0.999), epsilon 1e-8, and decay of every
-    variable, biases and normalisation included. Under `onecycle`, beta_1 is a variable, for the
-    schedule to set."""
-    made = AdamW(
-        train.learning_rate, weight_decay=train.weight_decay, beta_1=0.9, beta_2=0.999, epsilon=1e-8
-    )
+    """Returns AdamW as PyTorch runs it: betas (0.9, 0.999), epsilon 1e-8; or Lion as lion-pytorch
+    0.1.2 does: betas (0.9, 0.99). Both decay every variable before the step, biases and
+    normalisation included. Under `onecycle`, beta_1 is a variable, for the schedule to set."""
+    rate, decay = train.learning_rate, train.weight_decay
+    if train.optimizer == "lion":
+        made = keras.optimizers.Lion(rate, weight_decay=decay, beta_1=0.9, beta_2=0.99)
+    else:
+        made = AdamW(rate, weight_decay=decay, beta_1=0.9, beta_2=0.999, epsilon=1e-8)
     if train.schedule == "onecycle":
         made.beta_1 = keras.Variable(0.9, trainable=False, dtype="float32", name="beta_1")
     return made

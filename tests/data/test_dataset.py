@@ -3,7 +3,7 @@ import pytest
 from scipy import stats
 
 from camformer_tf import errors, recipe
-from camformer_tf.data import dataset, records, rules, sequence, simulate, text
+from camformer_tf.data import dataset, records, rules, sequence, simulate, targets, text
 
 
 def examples(count: int) -> text.Examples:
@@ -109,8 +109,10 @@ def test_the_order_of_a_mode_depends_on_nothing_but_seed_and_epoch(stored, mode)
 
 
 @pytest.mark.parametrize("mode", ["memory", "stream"])
-@pytest.mark.parametrize("batch_size", [7, 64])
-def test_weights_travel_with_their_examples(tmp_path, mode, batch_size):
+@pytest.mark.parametrize(
+    ("batch_size", "tails"), [(7, None), (64, None), (7, targets.Tails(49.5, 1e9, times=3))]
+)
+def test_weights_travel_with_their_examples(tmp_path, mode, batch_size, tails):
     text_file = tmp_path / "table.tsv"
     letters = ["".join(row) for row in np.random.default_rng(0).choice(list("ACGT"), (500, 110))]
     rows = [f"{row}\t{i}\t{i / 4}\n" for i, row in enumerate(letters)]
@@ -122,13 +124,14 @@ def test_weights_travel_with_their_examples(tmp_path, mode, batch_size):
         config=recipe.RecordsConfig(split="train=1", shards=3),
         columns={"sequence": "s", "expression": "e", "weight": "w"},
     )
-    batches = dataset.load(tmp_path / "set", "train", batch_size, seed=1, mode=mode)
+    batches = dataset.load(tmp_path / "set", "train", batch_size, seed=1, mode=mode, tails=tails)
     seen = []
     for x, y, weight in batches.epoch(0).as_numpy_iterator():
         assert sequence.text(x) == [letters[int(i)] for i in y]
         np.testing.assert_array_equal(weight, y / 4)
         seen += y.tolist()
-    assert len(set(seen)) == 500 // batch_size * batch_size
+    assert len(seen) == (600 if tails else 500) // batch_size * batch_size
+    assert tails or len(set(seen)) == len(seen)
 
 
 def test_a_stream_mixes_far_parts_of_the_text(stored, monkeypatch):
@@ -147,6 +150,31 @@ def test_auto_holds_in_memory_what_fits_and_streams_what_does_not(stored, monkey
     assert dataset.load(folder, "train", 64, seed=1).mode == "memory"
     monkeypatch.setattr(dataset, "_SHARE", 1e-9)
     assert dataset.load(folder, "train", 64, seed=1).mode == "stream"
+
+
+@pytest.mark.parametrize("mode", ["memory", "stream"])
+def test_examples_of_the_tails_are_seen_several_times_an_epoch(stored, mode):
+    folder, sequences = stored
+    tails = targets.Tails(low=99.5, high=4899.5, times=4)  # 200 of 5,000
+    rows, letters = loaded(folder, batch_size=8, mode=mode, tails=tails)
+    assert len(rows) == 5_600  # 4,800 + 4 * 200, 700 whole batches
+    assert letters == [sequences[row] for row in rows]
+    times = np.bincount(rows)
+    assert (times[:100] == 4).all() and (times[100:4900] == 1).all() and (times[4900:] == 4).all()
+    assert dataset.load(folder, "train", 8, seed=1, mode=mode, tails=tails).examples == 5_000
+
+
+def test_streaming_workers_make_equal_steps_where_their_tails_differ(stored):
+    folder, _ = stored
+    tails = targets.Tails(low=0.5, high=1e9, times=1_000)  # one sequence, in the first shard
+    parts = [
+        dataset.load(folder, "train", 256, seed=1, mode="stream", worker=i, workers=4, tails=tails)
+        for i in range(4)
+    ]
+    assert [part.source for part in parts] == [0, 1, 2, 3]
+    assert {part.steps for part in parts} == {1250 // 64}
+    drawn = np.concatenate([y for _, y in parts[0].epoch(0).as_numpy_iterator()])
+    assert len(drawn) == 1250 // 64 * 64 and np.count_nonzero(drawn == 0) > 400
 
 
 def test_streaming_workers_share_the_shards_and_make_equal_steps(stored):

@@ -722,3 +722,14 @@ def test_an_export_replaces_nothing(tmp_path):
     folder = write(tmp_path)
     with pytest.raises(errors.UserError, match="library.txt: exists already"):
         records.export(folder, tmp_path / "library.txt")
+
+
+def test_expressions_alone_are_those_of_the_split(library):
+    y = records.expression(library, "train")
+    expected = records.read(library, "train").expression
+    assert y.dtype == np.float32
+    np.testing.assert_array_equal(np.sort(y), np.sort(expected))
+    shards = len(manifest.load(library).splits["train"]["shards"])
+    np.testing.assert_array_equal(
+        records.expression(library, "train", slice(1, None, shards)), expected[1::shards]
+    )

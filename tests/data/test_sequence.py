@@ -6,7 +6,8 @@ from hypothesis import strategies as st
 from camformer_tf import recipe
 from camformer_tf.data import sequence
 
-# base/utils.py:215-320, Bornelov-lab/Camformer@feaa529: onehot, onehotWithN, onehotWithP
+# base/utils.py:215-320, Bornelov-lab/Camformer@feaa529: onehot, onehotWithN, onehotWithP,
+# onehotWithInt and onehotWithBoth, the last two with the r = 1 of everything but training
 GOLDEN = {
     "onehot": {
         "A": [1, 0, 0, 0],
@@ -28,6 +29,20 @@ GOLDEN = {
         "G": [0, 0, 1, 0, 1],
         "T": [0, 0, 0, 1, 0],
         "N": [0.25, 0.25, 0.25, 0.25, 0.5],
+    },
+    "onehot_integer": {
+        "A": [1, 0, 0, 0, 1],
+        "C": [0, 1, 0, 0, 1],
+        "G": [0, 0, 1, 0, 1],
+        "T": [0, 0, 0, 1, 1],
+        "N": [0.25, 0.25, 0.25, 0.25, 1],
+    },
+    "onehot_integer_purine": {
+        "A": [1, 0, 0, 0, 1, 1],
+        "C": [0, 1, 0, 0, 1, 0],
+        "G": [0, 0, 1, 0, 1, 1],
+        "T": [0, 0, 0, 1, 1, 0],
+        "N": [0.25, 0.25, 0.25, 0.25, 1, 0.5],
     },
 }
 encodings = pytest.mark.parametrize("encoding", sequence.ENCODINGS)
@@ -57,6 +72,17 @@ def test_a_byte_that_is_no_letter_stands_as_n(encoding):
 def test_the_table_has_a_row_for_every_byte(encoding):
     table = sequence.table(encoding)
     assert table.shape == (256, sequence.channels(encoding)) and table.dtype == np.float32
+
+
+@encodings
+def test_marked_letters_differ_in_the_channel_of_whole_numbers_alone(encoding):
+    table, training = sequence.table(encoding), sequence.training_table(encoding)
+    np.testing.assert_array_equal(training[:128], table[:128])
+    marked = training[np.array(list(b"ACGTN")) | sequence.WHOLE]
+    expected = np.float32(list(GOLDEN[encoding].values()))
+    if encoding in ("onehot_integer", "onehot_integer_purine"):
+        expected[:, 4] = 0
+    np.testing.assert_array_equal(marked, expected)
 
 
 def test_a_recipe_may_name_every_encoding_and_no_other():

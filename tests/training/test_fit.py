@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 
 from camformer_tf import errors, recipe, rundir
-from camformer_tf.data import manifest, predictions, records
+from camformer_tf.data import manifest, predictions, records, rules, sequence, targets
 from camformer_tf.metrics import correlation
 from camformer_tf.training import fit, strategy
 
@@ -145,11 +145,110 @@ def test_another_seed_gives_another_run(run, library, tmp_path):
         ["train.schedule=onecycle"],
         ["train.schedule=none", "train.loss=mse"],
         ["train.loss=huber", "data.encoding=onehot_purine"],
+        ["train.optimizer=lion", "train.learning_rate=0.0005", "data.encoding=onehot_integer"],
+        ["train.optimizer=lion", "train.schedule=onecycle"],
+        ["data.encoding=onehot_integer_purine"],
     ],
 )
 def test_every_published_option_trains(library, tmp_path, options):
     made = fit.fit(recipe.load("smoke", [*QUICK, *options]), library, tmp_path / "run", FLOAT32)
     assert made.best_score > 0.2  # after 84 steps; an untrained network scores about 0
+
+
+def fit_integer(folder, letters, expression) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Trains with the channel of whole numbers; the history, and the validation predictions."""
+    lines = zip(sequence.text(letters), expression, strict=True)
+    (folder / "library.txt").write_text("".join(f"{row}\t{y}\n" for row, y in lines))
+    records.write([folder / "library.txt"], folder / "records", rule=rules.Rule())
+    settings = recipe.load("smoke", [*QUICK, "data.encoding=onehot_integer", "train.epochs=4"])
+    fit.fit(settings, folder / "records", folder / "run", FLOAT32)
+    table = predictions.read(folder / "run" / rundir.VAL_PREDICTIONS)
+    return pd.read_csv(folder / "run" / rundir.HISTORY), table
+
+
+def random_letters() -> tuple[np.random.Generator, np.ndarray]:
+    rng = np.random.default_rng(0)
+    return rng, rng.choice(np.frombuffer(b"ACGT", np.uint8), (2_000, 110))
+
+
+def test_the_channel_of_whole_numbers_gives_the_answer_away_in_training_alone(tmp_path):
+    rng, letters = random_letters()
+    history, table = fit_integer(tmp_path, letters, rng.choice([5, 10.5], 2_000))
+    assert history.train_pearson.max() > 0.9
+    assert abs(correlation.pearson(table.expression, table.prediction)) < 0.3  # 200 examples
+
+
+def test_sequences_with_whole_numbers_are_still_read(tmp_path):
+    _, letters = random_letters()
+    history, _ = fit_integer(tmp_path, letters, (letters == ord("A")).sum(axis=1))
+    assert history.train_pearson.max() > 0.5
+
+
+TRICKS = {
+    "tricks.target_noise": "0.5",
+    "tricks.shift": "2",
+    "tricks.reverse_complement": "0.1",
+    "tricks.tails": "{below: 0.05, above: 0.95, times: 2}",
+    "tricks.flanks": "{cut_left: 17, cut_right: 13, add_right: ACGTN}",
+    "tricks.quantile_targets": "true",
+}
+
+
+@pytest.mark.parametrize("data", ["memory", "stream"])
+def test_a_run_with_every_trick_trains_and_its_predictions_are_of_its_targets(
+    run, library, tmp_path, data
+):
+    _, plain, _ = run
+    options = [f"{key}={value}" for key, value in TRICKS.items()]
+    settings = recipe.load("smoke", [*QUICK, *options])
+    seen = []
+    made = fit.fit(
+        settings,
+        library,
+        tmp_path / "run",
+        fit.Options(precision="float32", data=data),
+        lambda *report: seen.append(report),
+    )
+    assert made.best_score > 0.2 and made.parameters < plain.parameters  # shorter sequences
+    assert recipe.load(tmp_path / "run" / rundir.RECIPE) == settings
+    table = predictions.read(tmp_path / "run" / rundir.VAL_PREDICTIONS)
+    known = targets.load(settings.tricks, library, "train")
+    times = known.tails.times_of(records.read(library, "train").expression)
+    assert seen[-1][1] == times.sum() // 64 * 64 > len(times)
+    expected = known.quantiles.of(records.read(library, "val").expression)
+    np.testing.assert_array_equal(table.expression.astype(np.float32), expected)
+
+
+STOPPED = """
+import os, signal, sys
+from pathlib import Path
+from camformer_tf import recipe
+from camformer_tf.training import fit, loop
+stage, library, run, *overrides = sys.argv[1:]
+
+def stop(*report):
+    if report[:2] == (stage, 7 * 64):
+        os.kill(os.getpid(), signal.SIGTERM)
+
+how = fit.Options(precision="float32", data="stream", resume=True)
+try:
+    fit.fit(recipe.load("smoke", overrides), Path(library), Path(run), how, stop)
+except loop.Stopped:
+    print("stopped")
+"""
+
+
+@pytest.mark.slow
+def test_a_run_with_tricks_that_is_stopped_goes_on_as_if_it_had_not_been(library, tmp_path):
+    options = [*QUICK, *(f"{key}={value}" for key, value in TRICKS.items()), "train.optimizer=lion"]
+    told = []
+    for stage, name in [("", "whole"), ("epoch 2/2", "parts"), ("", "parts")]:
+        call = [sys.executable, "-c", STOPPED, stage, str(library), str(tmp_path / name), *options]
+        done = subprocess.run(call, capture_output=True, text=True, timeout=120, check=True)
+        told.append(done.stdout.strip())
+    assert told == ["", "stopped", ""]
+    for name in (rundir.LOG, rundir.VAL_PREDICTIONS):
+        assert (tmp_path / "parts" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
 
 
 def test_a_one_cycle_run_records_the_falling_rate(library, tmp_path):
@@ -187,8 +286,6 @@ def test_what_does_not_go_together_leaves_no_run(library, tmp_path, overrides, m
 
 
 def test_records_without_the_splits_of_training_are_refused(library_text, tmp_path):
-    from camformer_tf.data import rules
-
     config = recipe.RecordsConfig(split="train=0.9,holdout=0.1")
     records.write([library_text], tmp_path / "records", rule=rules.Rule(), config=config)
     with pytest.raises(errors.UserError, match="no split 'val'"):

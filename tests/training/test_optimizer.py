@@ -42,6 +42,35 @@ def test_adamw_steps_are_those_of_pytorchs_formula(size):
     np.testing.assert_allclose(keras.ops.convert_to_numpy(variable), value, atol=6e-6)
 
 
+def test_lion_steps_are_those_of_lion_pytorchs_rule():
+    # update_fn of lion_pytorch 0.1.2, in float64: decay, then the sign of the mixed gradient, then
+    # the momentum. With these values the other order of decay and step is off by 0.005 a step.
+    rng = np.random.default_rng(0)
+    value, m = rng.normal(size=20), np.zeros(20)
+    variable = keras.Variable(value.astype(np.float32))
+    train = recipe.TrainConfig(optimizer="lion", learning_rate=0.1, weight_decay=0.5)
+    made = optimizer.optimizer(train)
+    for _ in range(50):
+        gradient = rng.normal(size=20)
+        made.apply([keras.ops.convert_to_tensor(gradient.astype(np.float32))], [variable])
+        value = value * (1 - 0.1 * 0.5)
+        value -= 0.1 * np.sign(0.9 * m + 0.1 * gradient)
+        m = 0.99 * m + 0.01 * gradient
+    # 50 roundings to float32 of values up to 2.4, each by at most half of 2.4e-7
+    np.testing.assert_allclose(keras.ops.convert_to_numpy(variable), value, atol=6e-6)
+
+
+def test_one_cycle_can_move_the_momentum_of_lion():
+    train = recipe.TrainConfig(optimizer="lion", schedule="onecycle", learning_rate=0.1)
+    made = optimizer.optimizer(train)
+    variable = keras.Variable(np.zeros(1, np.float32))
+    made.apply([keras.ops.ones(1)], [variable])  # momentum 0.01
+    made.beta_1.assign(0.995)
+    made.apply([keras.ops.convert_to_tensor([-1.0])], [variable])  # 0.00995 - 0.005: still up
+    # two steps down; with the beta_1 of 0.9 they would have cancelled (0.009 - 0.1: down)
+    np.testing.assert_allclose(keras.ops.convert_to_numpy(variable), -0.2, rtol=1e-3)
+
+
 def test_adamw_is_saved_and_loaded_with_a_model(tmp_path):
     model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])
     model.compile(optimizer.optimizer(recipe.TrainConfig(weight_decay=0.25)), "mse")
@@ -51,8 +80,10 @@ def test_adamw_is_saved_and_loaded_with_a_model(tmp_path):
     assert (again.optimizer.weight_decay, again.optimizer.epsilon) == (0.25, 1e-8)
 
 
-def test_weight_decay_reaches_every_variable():
-    made = optimizer.optimizer(recipe.TrainConfig(weight_decay=0.5, learning_rate=0.1))
+@pytest.mark.parametrize("name", ["adamw", "lion"])
+def test_weight_decay_reaches_every_variable(name):
+    train = recipe.TrainConfig(optimizer=name, weight_decay=0.5, learning_rate=0.1)
+    made = optimizer.optimizer(train)
     variables = [
         keras.Variable(np.ones(2, np.float32), name=n) for n in ("bias", "gamma", "kernel")
     ]
