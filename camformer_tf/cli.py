@@ -315,6 +315,12 @@ _overrides = option(
     type=click.Choice(["auto", "memory", "stream"]),
     help="Hold the training sequences in memory, or read them anew each epoch.",
 )
+@option(
+    "--replicates",
+    type=click.IntRange(1, 10),
+    help="Train with the first N of the published seeds, each in a folder of its own.",
+)
+@option("--seeds", help="Train with these seeds, such as 42,23.")
 @option("--resume", is_flag=True, help="Go on with the run if it was stopped, else start it.")
 @option(
     "--checkpoint-steps",
@@ -334,11 +340,16 @@ def fit(
     records_dir: Path,
     run_dir: Path,
     overrides: tuple[str, ...],
+    replicates: int | None,
+    seeds: str | None,
     worker_timeout: int,
     **options,
 ) -> None:
     """Train RECIPE (a file, or the name of a shipped one) on RECORDS and write RUN_DIR."""
     settings = recipe.load(recipe_name, overrides)  # before TensorFlow's seconds of import
+    if replicates or seeds:
+        _fit_replicates(run_dir, replicates, seeds)
+        return
     _start_tensorflow()
     from camformer_tf.training import fit, loop
 
@@ -350,6 +361,56 @@ def fit(
         click.echo(f"{run_dir}: stopped in {where}, and kept. Go on with --resume.", err=True)
         sys.exit(128 + stopped.number)
     click.echo(f"{run_dir}: {run.summary()}")
+
+
+def _fit_replicates(run_dir: Path, count: int | None, seeds: str | None) -> None:
+    """Runs `fit` anew for each seed, with the options that it was given."""
+    from camformer_tf.training import replicates
+
+    if count and seeds:
+        raise click.UsageError("--replicates and --seeds exclude each other.")
+    try:
+        chosen = [int(seed) for seed in seeds.split(",")] if seeds else []
+    except ValueError:
+        raise click.BadParameter(f"{seeds}: expected whole numbers, such as 42,23.") from None
+    context = click.get_current_context()
+    given = dict(context.params)
+    positional = [str(given.pop(name)) for name in ("recipe_name", "records_dir")]
+    own = {"run_dir", "replicates", "seeds", "resume", "overwrite"}
+    options: list[str] = []
+    for parameter in context.command.params:
+        value = given.get(parameter.name)
+        if parameter.name in own or value is None or value is False:
+            continue
+        for one in value if isinstance(value, tuple) else [value]:
+            options += [parameter.opts[0]] + ([] if one is True else [str(one)])
+
+    def command(seed: int, folder: Path) -> list[str]:
+        changes = [*options, "--set", f"train.seed={seed}"]
+        return ["fit", positional[0], positional[1], str(folder), *changes, "--resume"]
+
+    try:
+        told = replicates.train(
+            chosen or replicates.PUBLISHED_SEEDS[:count],
+            run_dir,
+            command,
+            resume=given["resume"],
+            overwrite=given["overwrite"],
+        )
+    except replicates.Ended as ended:
+        click.echo(f"{run_dir}: a replicate ended; go on with --resume.", err=True)
+        sys.exit(ended.code)
+    click.echo(f"{run_dir}: {told}")
+
+
+@main.command()
+@_quiet
+def doctor() -> None:
+    """Say what this machine can train with, how fast, and what is in the way."""
+    _start_tensorflow()
+    from camformer_tf.training import doctor
+
+    click.echo(doctor.examine().summary())
 
 
 @main.command("import-torch")

@@ -23,7 +23,13 @@ BEST = "best.keras"
 CHECKPOINTS = "last"
 TENSORBOARD = "tensorboard"
 VAL_PREDICTIONS = "val_predictions.tsv"
+REPLICATES = "replicates.csv"
 MODEL_CARD = "assets.extra/model_card.json"  # in an export
+
+
+def replicate(seed: int) -> str:
+    """Returns the name of the folder of a replicate."""
+    return f"seed-{seed}"
 
 
 @contextlib.contextmanager
@@ -86,6 +92,30 @@ def new_folder(
             temporary.rename(path)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Keeps the path from other processes of this kind meanwhile. What is killed keeps nothing.
+
+    Raises:
+        errors.UserError: another process has it.
+    """
+    try:
+        import fcntl
+    except ImportError:  # Windows
+        yield
+        return
+    lock = path.resolve().with_name(f".{path.resolve().name}.lock")
+    with lock.open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise errors.UserError(f"{path}: another process is training it just now.") from error
+        try:
+            yield
+        finally:
+            lock.unlink(missing_ok=True)
 
 
 def refuse_existing(

@@ -148,7 +148,7 @@ def fit(
         parameters=rescnn.count_trainable(model),
         records_manifest_sha256=facts["records"],
         seconds=round(time.perf_counter() - start, 3),
-        **run.outcome(model, early_stop),
+        **_outcome(model, early_stop),
     )
     if made.chief:
         _write_val_predictions(run_dir, validation)
@@ -331,6 +331,23 @@ def _callbacks(
         callbacks.Estimate(train.epochs),
         callbacks.Report(report, train.epochs, training.steps, train.batch_size),
     ]
+
+
+def _outcome(model: keras.Model, early_stop: callbacks.EarlyStop) -> dict[str, int | float | str]:
+    """Returns what a training came to, as fields of `run.Run`."""
+    history, best = model.history.history, early_stop.best_epoch - 1
+    return {
+        "epochs": len(history["loss"]),
+        "best_epoch": early_stop.best_epoch,
+        "best_score": early_stop.best,
+        "best_pearson": history["val_pearson"][best],
+        "best_spearman": history["val_spearman"][best],
+        "best_loss": history["val_loss"][best],
+        "stopped": f"no better epoch for {early_stop.patience} epochs"
+        if early_stop.stopped
+        else "all epochs done",
+        "sequences_per_second": round(float(np.median(history["sequences_per_second"])), 1),
+    }
 
 
 def _write_val_predictions(run_dir: Path, validation: text.Examples) -> None:

@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+import importlib.metadata
 import json
 import platform
 from pathlib import Path
 
-import keras
-import numpy as np
-import tensorflow as tf
-
 import camformer_tf
 from camformer_tf import errors, rundir
-from camformer_tf.training import callbacks
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,30 +43,11 @@ class Run:
         )
 
 
-def outcome(model: keras.Model, early_stop: callbacks.EarlyStop) -> dict[str, int | float | str]:
-    """Returns what a training came to, as fields of `Run`."""
-    history, best = model.history.history, early_stop.best_epoch - 1
-    return {
-        "epochs": len(history["loss"]),
-        "best_epoch": early_stop.best_epoch,
-        "best_score": early_stop.best,
-        "best_pearson": history["val_pearson"][best],
-        "best_spearman": history["val_spearman"][best],
-        "best_loss": history["val_loss"][best],
-        "stopped": f"no better epoch for {early_stop.patience} epochs"
-        if early_stop.stopped
-        else "all epochs done",
-        "sequences_per_second": round(float(np.median(history["sequences_per_second"])), 1),
-    }
-
-
 def versions() -> dict[str, str]:
     """Returns the versions that a run depends on."""
     return {
         "camformer_tf": camformer_tf.__version__,
-        "tensorflow": tf.__version__,
-        "keras": keras.__version__,
-        "numpy": np.__version__,
+        **{name: importlib.metadata.version(name) for name in ("tensorflow", "keras", "numpy")},
         "python": platform.python_version(),
     }
 
