@@ -351,10 +351,10 @@ def fit(
         _fit_replicates(run_dir, replicates, seeds)
         return
     _start_tensorflow()
-    from camformer_tf.training import fit, loop
+    from camformer_tf.training import checks, fit, loop
 
     try:
-        chosen = fit.Options(timeout=worker_timeout, **options)
+        chosen = checks.Options(timeout=worker_timeout, **options)
         run = fit.fit(settings, records_dir, run_dir, chosen, _report())
     except loop.Stopped as stopped:
         where = f"epoch {stopped.progress.epoch + 1} after {stopped.progress.step:,} steps"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import dataclasses
+import contextlib
 import hashlib
 import logging
 import shutil
@@ -24,13 +24,20 @@ from camformer_tf.data import (
     sequence,
     targets,
     text,
-    verify,
 )
 from camformer_tf.model import predict, rescnn
-from camformer_tf.training import callbacks, checkpoint, loop, optimizer, run, strategy
+from camformer_tf.training import (
+    callbacks,
+    checkpoint,
+    checks,
+    logs,
+    loop,
+    optimizer,
+    run,
+    strategy,
+)
 
-TRAIN, VALIDATION = "train", "val"
-
+_PLAIN = checks.Options()
 _LOST = (  # how TensorFlow says that another worker is gone
     tf.errors.UnavailableError,
     tf.errors.AbortedError,
@@ -41,31 +48,11 @@ _LOST = (  # how TensorFlow says that another worker is gone
 _log = logging.getLogger(__name__)
 
 
-@dataclasses.dataclass(frozen=True)
-class Options:
-    """How a run is carried out, which is no part of what it is.
-
-    kind, devices, precision, require_gpu, timeout: see `strategy.make`. data: see `dataset.load`.
-    resume: go on with a run that was stopped; start it where there is none. checkpoint_steps: see
-    `checkpoint.Checkpoints`. overwrite: whether a run that is there may be replaced.
-    """
-
-    kind: str = "auto"
-    devices: int | None = None
-    precision: str = "auto"
-    require_gpu: bool = False
-    timeout: float = strategy.WORKER_TIMEOUT
-    data: str = "auto"
-    resume: bool = False
-    checkpoint_steps: int | None = None
-    overwrite: bool = False
-
-
 def fit(
     settings: recipe.Recipe,
     records_dir: Path,
     run_dir: Path,
-    options: Options = Options(),
+    options: checks.Options = _PLAIN,
     report: progress.Report = progress.silent,
 ) -> run.Run:
     """Trains the recipe's model on the splits `train` and `val`, and writes the run's files.
@@ -78,12 +65,12 @@ def fit(
         loop.Stopped: a signal came; the run is kept as it stood.
     """
     start = time.perf_counter()
-    _check_records(settings, records_dir)
+    checks.records(settings, records_dir)
     facts = {
         "recipe": recipe.dump(settings),
         "records": hashlib.sha256((records_dir / manifest.FILE).read_bytes()).hexdigest(),
     }
-    finished = _check_run(run_dir, options, facts)
+    finished = checks.finished(run_dir, options, facts)
     if finished:
         return finished
     made = strategy.make(
@@ -95,27 +82,52 @@ def fit(
     )
     _log.info(made.banner())
     facts["precision"] = made.precision
-    kept = _kept(run_dir, options, facts)
-    training, validation = _data(settings, records_dir, made, kept.get("data", options.data))
-    facts["data"] = training.mode
-    with made.strategy.scope():
-        model = _model(settings, made.precision)
-    _log.info(
-        f"{rescnn.count_trainable(model):,} parameters; {training.examples:,} training and "
-        f"{len(validation.expression):,} validation sequences; {training.steps:,} steps an epoch "
-        f"from {training.mode}"
-    )
-    if made.chief and not kept:
-        _new_run(run_dir, settings)
-    early_stop, calls = _callbacks(settings, model, validation, run_dir, training, made, report)
-    checkpoints = checkpoint.Checkpoints(
-        run_dir / rundir.CHECKPOINTS,
-        model,
-        calls,
-        facts,
-        every=options.checkpoint_steps,
-        writes=made.chief,
-    )
+    with rundir.locked(run_dir) if made.chief else contextlib.nullcontext():
+        begun = checks.begun(run_dir, options, facts)
+        training, validation = _data(settings, records_dir, made, begun.get("data", options.data))
+        facts["data"] = training.mode
+        with made.strategy.scope():
+            model = _model(settings, made.precision)
+        _log.info(
+            f"{rescnn.count_trainable(model):,} parameters; {training.examples:,} training and "
+            f"{len(validation.expression):,} validation sequences; {training.steps:,} steps an "
+            f"epoch from {training.mode}"
+        )
+        if made.chief and not begun:
+            _new_run(run_dir, settings)
+        early_stop, calls = _callbacks(settings, model, validation, run_dir, training, made, report)
+        folder, every = run_dir / rundir.CHECKPOINTS, options.checkpoint_steps
+        checkpoints = checkpoint.Checkpoints(
+            folder, model, calls, facts, every=every, writes=made.chief
+        )
+        _train(settings, model, training, made, calls, checkpoints)
+        told = run.Run(
+            versions=run.versions(),
+            devices=list(made.names),
+            strategy=made.kind,
+            workers=made.workers,
+            precision=made.precision,
+            data=training.mode,
+            parameters=rescnn.count_trainable(model),
+            records_manifest_sha256=facts["records"],
+            seconds=round(time.perf_counter() - start, 3),
+            **_outcome(model, early_stop),
+        )
+        if made.chief:
+            _write_val_predictions(run_dir, validation)
+            run.save(told, run_dir)
+            checkpoints.finish()
+    return told
+
+
+def _train(
+    settings: recipe.Recipe,
+    model: keras.Model,
+    training: dataset.Batches,
+    made: strategy.Devices,
+    calls: list[keras.callbacks.Callback],
+    checkpoints: checkpoint.Checkpoints,
+) -> None:
     try:
         loop.train(
             model,
@@ -138,90 +150,6 @@ def fit(
             "another worker was lost, or no longer answers. Start all workers again with --resume: "
             "the run goes on from its last checkpoint."
         ) from error
-    told = run.Run(
-        versions=run.versions(),
-        devices=list(made.names),
-        strategy=made.kind,
-        workers=made.workers,
-        precision=made.precision,
-        data=training.mode,
-        parameters=rescnn.count_trainable(model),
-        records_manifest_sha256=facts["records"],
-        seconds=round(time.perf_counter() - start, 3),
-        **_outcome(model, early_stop),
-    )
-    if made.chief:
-        _write_val_predictions(run_dir, validation)
-        run.save(told, run_dir)
-    checkpoints.finish()
-    return told
-
-
-# === What goes together ===
-
-
-def _check_records(settings: recipe.Recipe, records_dir: Path) -> None:
-    described = manifest.load(records_dir)
-    if described.sequence_length != settings.data.length:
-        raise errors.UserError(
-            f"{records_dir}: its sequences have {described.sequence_length} letters, the recipe's "
-            f"data.length is {settings.data.length}. Build records with --length "
-            f"{settings.data.length}, or pass --set data.length={described.sequence_length}."
-        )
-    if problems := verify.listing(records_dir, described):
-        raise errors.UserError(
-            f"{problems[0]} ({len(problems)} such findings). See camformer-tf verify-records "
-            f"{records_dir}, or build the records again."
-        )
-    for split in (TRAIN, VALIDATION):
-        if split not in described.splits:
-            raise errors.UserError(
-                f"{records_dir}: has no split {split!r}, which training needs. "
-                f"Its splits: {', '.join(described.splits)}."
-            )
-
-
-def _check_run(run_dir: Path, options: Options, facts: dict[str, str]) -> run.Run | None:
-    """Returns the run that is finished already, if there is one to go on with."""
-    if options.resume:
-        if not (run_dir / rundir.RUN).is_file():
-            return None
-        told = run.load(run_dir)
-        recipe_kept = (run_dir / rundir.RECIPE).read_text(encoding="utf-8")
-        kept = {"recipe": recipe_kept, "records": told.records_manifest_sha256}
-        checkpoint.refuse_other(kept, facts, run_dir)
-        _log.info(f"{run_dir}: is finished already; nothing to do")
-        return told
-    if (run_dir / rundir.RECIPE).is_file() and not options.overwrite:
-        what = "finished" if (run_dir / rundir.RUN).is_file() else "unfinished"
-        raise errors.UserError(
-            f"{run_dir}: exists already, an {what} run. Choose another name, go on with it by "
-            "--resume, or replace it by --overwrite."
-        )
-    rundir.refuse_existing(run_dir, overwrite=options.overwrite, marker=rundir.RECIPE)
-    return None
-
-
-def _kept(run_dir: Path, options: Options, facts: dict[str, str]) -> dict[str, str]:
-    """Returns the facts of the run to go on with; nothing where there is no checkpoint.
-
-    Raises:
-        errors.UserError: that run is another one.
-    """
-    if not options.resume or not run_dir.exists():
-        return {}
-    if not (run_dir / rundir.RECIPE).is_file():
-        raise errors.UserError(
-            f"{run_dir}: holds no {rundir.RECIPE}, so it is no run to go on with."
-        )
-    kept = checkpoint.facts(run_dir / rundir.CHECKPOINTS)
-    if kept is None:  # stopped before the first one
-        recipe_kept = (run_dir / rundir.RECIPE).read_text(encoding="utf-8")
-        checkpoint.refuse_other({"recipe": recipe_kept}, facts, run_dir)
-        return {}
-    data = kept["data"] if options.data == "auto" else options.data
-    checkpoint.refuse_other(kept, facts | {"data": data}, run_dir)
-    return kept
 
 
 # === The parts of a run ===
@@ -236,10 +164,10 @@ def _data(
             f"train.batch_size {train.batch_size} cannot be shared equally by {made.replicas} "
             "devices. Choose a multiple."
         )
-    known = targets.load(settings.tricks, records_dir, TRAIN)
+    known = targets.load(settings.tricks, records_dir, checks.TRAIN)
     training = dataset.load(
         records_dir,
-        TRAIN,
+        checks.TRAIN,
         train.batch_size,
         seed=train.seed,
         mode=mode,
@@ -247,7 +175,7 @@ def _data(
         workers=made.workers,
         tails=known.tails,
     )
-    validation = known.validation(records.read(records_dir, VALIDATION))
+    validation = known.validation(records.read(records_dir, checks.VALIDATION))
     return augment.wrap(training, settings, known), validation
 
 
@@ -325,11 +253,11 @@ def _callbacks(
         keras.callbacks.TensorBoard(str(run_dir / rundir.TENSORBOARD), write_graph=False),
         *schedule,
         early_stop,
-        callbacks.HistoryFile(run_dir / rundir.HISTORY),
-        callbacks.ReferenceLog(run_dir / rundir.LOG, early_stop),
+        logs.HistoryFile(run_dir / rundir.HISTORY),
+        logs.ReferenceLog(run_dir / rundir.LOG, early_stop),
         callbacks.Collapse(),
-        callbacks.Estimate(train.epochs),
-        callbacks.Report(report, train.epochs, training.steps, train.batch_size),
+        logs.Estimate(train.epochs),
+        logs.Report(report, train.epochs, training.steps, train.batch_size),
     ]
 
 

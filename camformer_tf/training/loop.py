@@ -91,6 +91,7 @@ def train(
     model.stop_training = False
     calls.on_train_begin()  # resets the callbacks, so what is kept of them is restored after it
     progress = checkpoints.restore() if checkpoints else Progress()
+    _check_same_start(strategy, progress)
     _spread_seeds(model, strategy)
     run = _Run(
         model,
@@ -192,6 +193,22 @@ def _agreed(gradients: list, made: keras.optimizers.Optimizer) -> list:
     )
     bad = tf.distribute.get_replica_context().all_reduce("SUM", bad)
     return [tf.where(bad > 0, tf.constant(np.nan, part.dtype), part) for part in gradients]
+
+
+def _check_same_start(strategy: tf.distribute.Strategy, progress: Progress) -> None:
+    """Raises UserError unless all workers found the same checkpoint."""
+    place = tf.constant([[progress.epoch, progress.step]])
+
+    @tf.function
+    def gather():
+        return strategy.run(lambda: tf.distribute.get_replica_context().all_gather(place, axis=0))
+
+    places = strategy.experimental_local_results(gather())[0].numpy()
+    if (places != places[0]).any():
+        raise errors.UserError(
+            "the workers do not find the same checkpoint: the run directory must be one folder "
+            "that all of them see, on a shared file system."
+        )
 
 
 def _spread_seeds(model: keras.Model, strategy: tf.distribute.Strategy) -> None:

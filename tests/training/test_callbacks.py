@@ -8,6 +8,7 @@ import pytest
 import scipy.stats
 
 from camformer_tf.training import callbacks, optimizer
+from camformer_tf.training import logs as files
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "log_2022.tsv"
 KEYS = {
@@ -58,7 +59,7 @@ def test_the_published_log_replays_every_asterisk_the_cut_and_the_stop(published
     stop = callbacks.EarlyStop(10)
     _, rates, improved = replay(
         as_logs(published),
-        [callbacks.Plateau(), stop, callbacks.ReferenceLog(tmp_path / "l", stop)],
+        [callbacks.Plateau(), stop, files.ReferenceLog(tmp_path / "l", stop)],
     )
     assert improved == published.epoch[published.improved == 1].tolist()
     assert len(improved) == 14
@@ -68,7 +69,7 @@ def test_the_published_log_replays_every_asterisk_the_cut_and_the_stop(published
 
 def test_the_log_is_the_published_table_line_for_line(published, tmp_path):
     stop = callbacks.EarlyStop(10)
-    log = callbacks.ReferenceLog(tmp_path / "log.txt", stop)
+    log = files.ReferenceLog(tmp_path / "log.txt", stop)
     replay(as_logs(published), [stop, log])
     lines = (tmp_path / "log.txt").read_text().splitlines()
     assert lines[0] == "\t\tT loss\tV loss\tT r\tV r\tT rho\tV rho"
@@ -169,8 +170,8 @@ def plain_fit(tmp_path_factory):
         callbacks.CorrelationScores(x[300:], y[300:]),
         callbacks.Plateau(patience=1),
         stop,
-        callbacks.HistoryFile(folder / "history.csv"),
-        callbacks.ReferenceLog(folder / "log.txt", stop),
+        files.HistoryFile(folder / "history.csv"),
+        files.ReferenceLog(folder / "log.txt", stop),
     ]
     fitted = model.fit(x[:300], y[:300], validation_data=(x[300:], y[300:]), epochs=6, verbose=0,
                        callbacks=calls)  # fmt: skip

@@ -11,11 +11,11 @@ import pytest
 
 from camformer_tf import errors, recipe, rundir
 from camformer_tf.model import predict
-from camformer_tf.training import checkpoint, fit, loop, run
+from camformer_tf.training import checkpoint, checks, fit, loop, run
 
 ROOT = Path(__file__).parents[2]
 SAMPLE = ROOT / "tfrecords" / "sample"
-OPTIONS = fit.Options(precision="float32", resume=True)
+OPTIONS = checks.Options(precision="float32", resume=True)
 # 14 steps an epoch; the rate is cut and the training stopped early, as far as epochs go.
 SET = ["train.epochs=3", "train.batch_size=256", "model.dense=[16]"]
 
@@ -38,7 +38,7 @@ def state(path: Path) -> dict:
     }
 
 
-def killed_after(path: Path, settings, steps: int, options: fit.Options, monkeypatch) -> None:
+def killed_after(path: Path, settings, steps: int, options: checks.Options, monkeypatch) -> None:
     """Trains until so many steps are done and told, and no further."""
     after_step, left = checkpoint.Checkpoints.after_step, [steps]
 

@@ -2,6 +2,7 @@ import csv
 import dataclasses
 import hashlib
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -14,14 +15,16 @@ import pytest
 from camformer_tf import errors, recipe, rundir
 from camformer_tf.data import manifest, predictions, records, rules, sequence, targets
 from camformer_tf.metrics import correlation
-from camformer_tf.training import fit, strategy
+from camformer_tf.model import predict
+from camformer_tf.training import checks, fit, strategy
+from camformer_tf.training.run import Run
 
-FLOAT32 = fit.Options(precision="float32")  # whatever this machine computes in fastest
+FLOAT32 = checks.Options(precision="float32")  # whatever this machine computes in fastest
 QUICK = ["train.epochs=2", "train.batch_size=64", "model.dense=[16]"]
 
 
 @pytest.fixture(scope="module")
-def run(library, tmp_path_factory) -> tuple[Path, fit.run.Run, list]:
+def run(library, tmp_path_factory) -> tuple[Path, Run, list]:
     path = tmp_path_factory.mktemp("fit") / "run"
     reports = []
     made = fit.fit(
@@ -121,6 +124,55 @@ def test_the_same_seed_gives_the_same_run(run, library, tmp_path):
         assert (tmp_path / "again" / name).read_bytes() == (path / name).read_bytes()
 
 
+@pytest.mark.parametrize("precision", ["mixed_bfloat16", "mixed_float16"])
+@pytest.mark.parametrize("schedule", ["plateau", "onecycle"])
+def test_in_other_precisions_the_scores_are_those_of_the_float32_model_that_is_saved(
+    run, library, tmp_path, precision, schedule
+):
+    path, options = tmp_path / "run", checks.Options(precision=precision)
+    settings = [*QUICK, f"train.schedule={schedule}", "train.epochs=1"]
+    made = fit.fit(recipe.load("smoke", settings), library, path, options)
+    assert made.precision == json.loads((path / rundir.RUN).read_text())["precision"] == precision
+    table = predictions.read(path / rundir.VAL_PREDICTIONS)
+    r = correlation.pearson(table.expression, table.prediction)
+    assert r == pytest.approx(made.best_pearson, abs=1e-6)
+    assert made.best_pearson > 0.1
+    network, _ = predict.load_keras(path)
+    assert {layer.dtype_policy.name for layer in network.layers} == {"float32"}
+
+
+def test_a_run_in_bfloat16_comes_near_to_one_in_float32(run, library, tmp_path):
+    _, held, _ = run
+    options = checks.Options(precision="mixed_bfloat16")
+    made = fit.fit(recipe.load("smoke", QUICK), library, tmp_path / "run", options)
+    assert made.best_score != held.best_score
+    assert made.best_score == pytest.approx(held.best_score, abs=0.1)
+
+
+def test_a_network_that_died_ends_the_training_with_advice(library, tmp_path):
+    # Mini with squared error on expressions around zero was seen to die; here a rate kills it.
+    options = [*QUICK, "train.learning_rate=3000", "train.schedule=none", "train.weight_decay=0.0"]
+    with pytest.raises(errors.UserError, match="predicts one value for every .*learning_rate"):
+        fit.fit(recipe.load("smoke", options), library, tmp_path / "run", FLOAT32)
+    assert (tmp_path / "run" / rundir.LOG).read_text().count("Epoch") == 1
+
+
+def test_a_run_that_another_process_trains_is_left_alone(library, tmp_path):
+    with (
+        rundir.locked(tmp_path / "run"),
+        pytest.raises(errors.UserError, match="another process is training it"),
+    ):
+        fit.fit(recipe.load("smoke", QUICK), library, tmp_path / "run", FLOAT32)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_after_the_first_epoch_the_end_is_estimated(run, library, tmp_path, caplog):
+    caplog.set_level("INFO")
+    fit.fit(recipe.load("smoke", QUICK), library, tmp_path / "run", FLOAT32)
+    assert re.search(r"[\d,]+ sequences/s, \d+ s an epoch with validation; 1 more", caplog.text)
+    assert "training on CPU:0, strategy one, float32: as asked" in caplog.text
+
+
 def test_a_streamed_run_is_as_good_and_says_so(run, library, tmp_path):
     _, held, _ = run
     streamed = fit.fit(
@@ -206,7 +258,7 @@ def test_a_run_with_every_trick_trains_and_its_predictions_are_of_its_targets(
         settings,
         library,
         tmp_path / "run",
-        fit.Options(precision="float32", data=data),
+        checks.Options(precision="float32", data=data),
         lambda *report: seen.append(report),
     )
     assert made.best_score > 0.2 and made.parameters < plain.parameters  # shorter sequences
@@ -230,7 +282,7 @@ def stop(*report):
     if report[:2] == (stage, 7 * 64):
         os.kill(os.getpid(), signal.SIGTERM)
 
-how = fit.Options(precision="float32", data="stream", resume=True)
+how = checks.Options(precision="float32", data="stream", resume=True)
 try:
     fit.fit(recipe.load("smoke", overrides), Path(library), Path(run), how, stop)
 except loop.Stopped:
@@ -301,9 +353,9 @@ PROGRAM = """
 import sys
 from pathlib import Path
 from camformer_tf import recipe
-from camformer_tf.training import fit
+from camformer_tf.training import checks, fit
 settings = recipe.load("smoke", sys.argv[4:])
-options = fit.Options(devices=int(sys.argv[3]), precision="float32")
+options = checks.Options(devices=int(sys.argv[3]), precision="float32")
 fit.fit(settings, Path(sys.argv[1]), Path(sys.argv[2]), options)
 """
 

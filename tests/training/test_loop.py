@@ -178,3 +178,42 @@ def test_replicas_draw_dropout_masks_of_their_own():
     before, *after = map(float, done.stdout.split())
     assert before == 1  # why the seeds are spread
     assert all(0.4 < share < 0.6 for share in after)  # two independent fair coins
+
+
+OVERFLOW = """
+import keras, numpy as np, tensorflow as tf
+from camformer_tf.data import dataset
+from camformer_tf.training import loop, strategy
+devices = strategy.make("mirrored", 2, "mixed_float16")
+with devices.strategy.scope():
+    model = keras.Sequential([keras.Input((3, 1)), keras.layers.Flatten(), keras.layers.Dense(1)])
+    model.optimizer = keras.optimizers.LossScaleOptimizer(keras.optimizers.SGD(0.1))
+    model.optimizer.build(model.trainable_variables)
+before = model.get_weights()
+# The second replica's half of the first batch overflows: 3e38 * 3e38.
+y = np.array([1, 1, 3e38, 3e38, 1, 1, 1, 1], np.float32)
+x = np.tile(np.frombuffer(b"AAA", np.uint8), (8, 1))
+data = tf.data.Dataset.from_tensor_slices((x, y)).batch(4, drop_remainder=True)
+batches = dataset.Batches("memory", 8, 2, lambda epoch: data)
+table = np.ones((256, 1), np.float32)
+steps = []
+class Look(keras.callbacks.Callback):
+    def on_train_batch_end(self, batch, logs=None):
+        steps.append([np.isfinite(w).all() and not np.array_equal(w, b)
+                      for w, b in zip(model.get_weights(), before)][0])
+loss = lambda y, p: tf.where(y > 1e30, p * y * 1e30, tf.square(y - p))
+loop._finite = lambda value, progress: value if np.isfinite(value) else 0.0
+loop.train(model, batches, loss=loss, table=table, strategy=devices.strategy, epochs=1,
+           batch_size=4, callbacks=[Look()])
+print(steps, float(model.optimizer.dynamic_scale.numpy()), np.isfinite(model.get_weights()[0]).all())
+"""
+
+
+@pytest.mark.distributed
+def test_where_one_replica_overflows_all_skip_the_step():
+    done = subprocess.run([sys.executable, "-c", OVERFLOW], capture_output=True, text=True,
+                          timeout=120)  # fmt: skip
+    assert done.returncode == 0, done.stderr[-2000:]
+    # the first step skipped and the scale halved, the second made
+    assert done.stdout.split("] ")[0] == "[False, True"
+    assert done.stdout.split("] ")[1].split() == ["16384.0", "True"]
