@@ -275,7 +275,7 @@ STOPPED = """
 import os, signal, sys
 from pathlib import Path
 from camformer_tf import recipe
-from camformer_tf.training import fit, loop
+from camformer_tf.training import checks, fit, loop
 stage, library, run, *overrides = sys.argv[1:]
 
 def stop(*report):

@@ -205,7 +205,8 @@ loss = lambda y, p: tf.where(y > 1e30, p * y * 1e30, tf.square(y - p))
 loop._finite = lambda value, progress: value if np.isfinite(value) else 0.0
 loop.train(model, batches, loss=loss, table=table, strategy=devices.strategy, epochs=1,
            batch_size=4, callbacks=[Look()])
-print(steps, float(model.optimizer.dynamic_scale.numpy()), np.isfinite(model.get_weights()[0]).all())
+scale = float(model.optimizer.dynamic_scale.numpy())
+print(steps, scale, np.isfinite(model.get_weights()[0]).all())
 """
 
 
