@@ -19,6 +19,7 @@ from camformer_tf.training import callbacks, loop
 
 _FILE, _BEFORE = "checkpoint.npz", "checkpoint-before.npz"
 _SHARE = 0.01  # of the time that keeping may take within an epoch
+_FIRST_COST = 0.6  # seconds, before it is known: what the Original takes
 _log = logging.getLogger(__name__)
 
 
@@ -51,7 +52,7 @@ class Checkpoints:
         self._folder, self._model, self._facts = folder, model, facts
         self._calls = [call for call in calls if isinstance(call, callbacks.Stateful)]
         self._every, self._writes = every, writes
-        self._cost, self._last = 0.0, time.perf_counter()
+        self._cost, self._last = _FIRST_COST, time.perf_counter()
 
     def restore(self) -> loop.Progress:
         """Sets model, callbacks and history to the newest whole checkpoint, and returns how far it
@@ -84,9 +85,8 @@ class Checkpoints:
         if self._every and progress.step:
             due = progress.step % self._every == 0
         else:
-            due = not progress.step or (
-                self._cost < _SHARE * (time.perf_counter() - self._last) and self._cost > 0
-            )
+            since = time.perf_counter() - self._last
+            due = not progress.step or self._cost < _SHARE * since
         if due:
             self.save(progress)
 

@@ -69,8 +69,17 @@ def whole(tmp_path_factory):
     return get
 
 
-@pytest.mark.parametrize("schedule", ["plateau", "onecycle"])
-@pytest.mark.parametrize(("steps", "every"), [(1, 1), (13, 5), (14, 5), (15, 1), (30, 7), (41, 4)])
+@pytest.mark.parametrize(
+    ("schedule", "steps", "every"),
+    [
+        ("plateau", 1, 1),
+        ("plateau", 14, 5),
+        ("plateau", 30, 7),
+        ("onecycle", 13, 5),
+        ("onecycle", 15, 4),
+        ("onecycle", 41, 4),
+    ],
+)
 def test_a_run_killed_after_any_step_goes_on_as_if_it_had_not_been(
     whole, tmp_path, monkeypatch, schedule, steps, every
 ):
@@ -190,12 +199,12 @@ def test_within_an_epoch_keeping_takes_one_percent_of_the_time(tmp_path, monkeyp
 
     monkeypatch.setattr(checkpoint.Checkpoints, "save", save)
     made = checkpoint.Checkpoints(tmp_path, None, [], {})
-    made.after_step(loop.Progress(1))  # tells what one costs
     for step in range(1, 2001):
         now[0] += 0.25
-        made.after_step(loop.Progress(1, step))
+        made.after_step(loop.Progress(0, step))
+    assert kept[0] < 100  # in the first epoch too, which may take days
     assert len(kept) > 5 and 0.5 * len(kept) < 0.02 * now[0]
-    made.after_step(loop.Progress(2))
+    made.after_step(loop.Progress(1))
     assert kept[-1] == now[0] - 0.5  # every epoch
 
 
@@ -203,12 +212,12 @@ def test_within_an_epoch_keeping_takes_one_percent_of_the_time(tmp_path, monkeyp
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("name", "devices"), [("KILL", 1), ("TERM", 1), ("KILL", 2)])
-def test_a_process_killed_at_random_moments_goes_on_as_if_it_had_not_been(name, devices):
+@pytest.mark.parametrize("devices", [1, 2])
+def test_a_process_killed_at_random_moments_goes_on_as_if_it_had_not_been(devices):
     options = f"--checkpoint-steps 3 --devices {devices}"
     script = [sys.executable, str(ROOT / "benchmarks" / "kill_and_resume.py"), "--kills", "2"]
     done = subprocess.run(
-        [*script, "--signal", name, "--epochs", "6", "--options", options],
+        [*script, "--epochs", "5", "--options", options],
         capture_output=True,
         text=True,
         timeout=400,

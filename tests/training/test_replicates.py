@@ -43,7 +43,7 @@ def test_the_table_has_each_replicate_then_mean_and_deviation(trained):
     table = pd.read_csv(out / rundir.REPLICATES)
     assert list(table.seed) == ["42", "7", "23", "mean", "sd"]
     for row in table[:3].itertuples():
-        best = pd.read_csv(out / f"seed-{row.seed}" / rundir.HISTORY).iloc[row.best_epoch - 1]
+        best = pd.read_csv(out / f"seed-{row.seed}" / rundir.HISTORY).iloc[int(row.best_epoch) - 1]
         assert row.val_pearson == pytest.approx(best.val_pearson, abs=1e-15)
         assert row.val_loss == pytest.approx(best.val_loss, abs=1e-15)
     for column in ("val_pearson", "val_spearman", "val_loss"):
