@@ -3,9 +3,10 @@
     python benchmarks/kill_and_resume.py [--kills 20] [--signal KILL] [--epochs 60]
         [--options "--devices 2 --checkpoint-steps 3"]
 
-Both runs are of the recipe `smoke` on the sample, with dropout, a learning rate that is cut and
-early stopping. Compared are, bit for bit, log.txt, history.csv but for its seconds, predictions,
-and all variables of the best model and of the last checkpoint. Exits 1 if anything differs.
+Both runs are of the recipe `smoke` on the sample, with dropout, augmentation, a learning rate that
+is cut and early stopping. Compared are, bit for bit, log.txt, history.csv but for its seconds, the
+predictions, and all variables of the best model and of the last checkpoint. Exits 1 if anything
+differs.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ import pandas as pd
 SAMPLE = Path(__file__).parents[1] / "tfrecords" / "sample"
 COMMON = [
     *("--set", "train.patience=25", "--set", "train.batch_size=64"),
+    *("--set", "tricks.shift=2", "--set", "tricks.target_noise=0.2"),
     *("--precision", "float32", "--quiet"),
 ]
 

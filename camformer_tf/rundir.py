@@ -122,8 +122,7 @@ def refuse_existing(
     path: Path | remote.Remote, *, overwrite: bool = False, marker: str = ""
 ) -> None:
     """Raises UserError unless `path` may be written: free, or ours and to be overwritten."""
-    if isinstance(path, Path) and not path.parent.is_dir():
-        raise errors.UserError(f"{path}: the folder {path.parent} does not exist. Make it first.")
+    refuse_homeless(path)
     if not path.exists():
         return
     if not overwrite:
@@ -154,6 +153,12 @@ def _copy(files: list[Path], targets: list[remote.Remote]) -> None:
                 with contextlib.suppress(OSError, errors.UserError):
                     made.unlink()
             raise
+
+
+def refuse_homeless(path: Path | remote.Remote) -> None:
+    """Raises UserError unless the folder is there in which `path` is to lie."""
+    if isinstance(path, Path) and not path.parent.is_dir():
+        raise errors.UserError(f"{path}: the folder {path.parent} does not exist. Make it first.")
 
 
 def _sibling(path: Path) -> Path:

@@ -64,6 +64,7 @@ def finished(run_dir: Path, options: Options, facts: dict[str, str]) -> run.Run 
         errors.UserError: there is a run that is not to be replaced, or another one to go on with.
     """
     if options.resume:
+        rundir.refuse_homeless(run_dir)
         if not (run_dir / rundir.RUN).is_file():
             return None
         told = run.load(run_dir)

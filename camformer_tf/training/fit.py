@@ -164,6 +164,8 @@ def _data(
             f"train.batch_size {train.batch_size} cannot be shared equally by {made.replicas} "
             "devices. Choose a multiple."
         )
+    if mode == "auto" and made.workers > 1:
+        mode = "memory"  # each for itself, workers might choose differently
     known = targets.load(settings.tricks, records_dir, checks.TRAIN)
     training = dataset.load(
         records_dir,
