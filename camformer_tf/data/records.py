@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-import gzip
-import hashlib
-import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from fractions import Fraction
 from pathlib import Path
 
@@ -16,7 +13,6 @@ import camformer_tf
 from camformer_tf import errors, progress, recipe, rundir
 from camformer_tf.data import (
     family,
-    layout,
     leakage,
     manifest,
     rules,
@@ -27,20 +23,11 @@ from camformer_tf.data import (
     strands,
     text,
     workers,
+    writer,
 )
 
 _EXPORTED = 1 << 14  # examples turned into text at a time
-_COPIED = 1 << 20  # bytes packed at a time
 _DEFAULTS = recipe.RecordsConfig()
-
-
-@dataclasses.dataclass(frozen=True)
-class _Task:
-    """Some of the gathered examples, how many of each split come before them, and its shards."""
-
-    part: spool.Part
-    before: list[int]
-    files: list[list[Path]]
 
 
 def write(
@@ -56,9 +43,9 @@ def write(
     """Writes text files as a record set and returns its manifest.
 
     The set is written beside `out_dir` and takes that name once it is whole. The same text, options
-    and seed give the same bytes, whatever the number of workers. Memory is bounded but for 13 bytes
-    a kept line and, to look for near neighbours, about 250 for each line outside training (and for
-    each in training that shares a piece with one of those); a family split takes 110 a line.
+    and seed give the same bytes, whatever the number of workers. Memory is bounded but for about 25
+    bytes a kept line and, to look for near neighbours, about 250 a line outside training (and one
+    in training that shares a piece with such a line); a family split takes 110 a line.
 
     Args:
         text_files: files of SEQUENCE<TAB>EXPRESSION lines; .gz is unpacked, "-" is standard input.
@@ -93,12 +80,12 @@ def write(
             labels = _labels(gathered, parts, library, config, fractions)
         names = list(fractions)
         np.save(labels_file, labels)
-        files = _files(labels, names, config)
+        files = writer.names(labels, names, config)
         near = None
         if config.leakage and len(names) > 1:
             found = leakage.leaked(parts, library, folder, run, mismatches=config.mismatches)
             near = _near_neighbours(found, labels[labels != 0], names, config)
-        described = _write_shards(parts, labels, folder, files, run, report)
+        described = writer.write(parts, labels, folder, files, run, report)
         rows_file.unlink()
         labels_file.unlink()
         made = _manifest(gathered, rule, config, fractions, described, near)
@@ -238,92 +225,6 @@ def _near_neighbours(
     return {"mismatches": config.mismatches, "in_training": in_training}
 
 
-def _files(
-    labels: np.ndarray, names: list[str], config: recipe.RecordsConfig
-) -> dict[str, list[str]]:
-    """Returns the file names of each split's shards: as many as asked, at most one an example."""
-    sizes = np.bincount(labels, minlength=len(names)).tolist()
-    if empty := [name for name, size in zip(names, sizes, strict=True) if not size]:
-        raise errors.UserError(
-            f"{len(labels)} sequences are too few: no sequence falls into {', '.join(empty)}."
-        )
-    end = ".tfrecord.gz" if config.compression == "gzip" else ".tfrecord"
-    return {
-        name: [f"{name}-{i:05d}-of-{count:05d}{end}" for i in range(count)]
-        for name, count in zip(names, [min(config.shards, size) for size in sizes], strict=True)
-    }
-
-
-def _write_shards(
-    parts: Sequence[spool.Part],
-    labels: np.ndarray,
-    folder: Path,
-    files: dict[str, list[str]],
-    run: workers.Run,
-    report: progress.Report,
-) -> dict[str, dict]:
-    """Writes all shards and returns the manifest's entry for each split.
-
-    All records have one size, so each part of the examples has its known places in every shard."""
-    paths = [[folder / name.removesuffix(".gz") for name in names] for names in files.values()]
-    for path in (path for own in paths for path in own):
-        path.touch()
-
-    def tasks() -> Iterator[_Task]:
-        before = np.zeros(len(files), int)
-        for part in parts:
-            yield _Task(part, before.tolist(), paths)
-            own = labels[part.first : part.first + int(part.rows.counts.sum())]
-            before += np.bincount(own, minlength=len(files))
-
-    written = 0
-    for count in run(_write_part, tasks()):
-        written += count
-        report("writing", written, len(labels))
-    finished = run(_finish, (folder / name for names in files.values() for name in names))
-    described = {}
-    for (name, own), size in zip(files.items(), np.bincount(labels).tolist(), strict=True):
-        shards = [
-            {"file": file, "examples": len(range(i, size, len(own)))} | next(finished)
-            for i, file in enumerate(own)
-        ]
-        described[name] = {"examples": size, "shards": shards}
-    return described
-
-
-def _write_part(task: _Task) -> int:
-    """Writes example i of a split to shard i modulo their count, for some of the examples."""
-    rows, labels = task.part.read()
-    weighted = task.part.rows.weighted
-    weight = rows["weight"] if weighted else None
-    examples = text.Examples(rows["letters"], rows["expression"], weight)
-    frames = shards.frames(examples, layout.of(task.part.rows.length, weighted=weighted))
-    for label, (before, files) in enumerate(zip(task.before, task.files, strict=True)):
-        own = np.flatnonzero(labels == label)
-        for i, path in enumerate(files):
-            first = (i - before) % len(files)
-            with path.open("r+b") as file:
-                file.seek((before + first) // len(files) * frames.shape[1])
-                file.write(frames[own[first :: len(files)]])
-    return len(rows)
-
-
-def _finish(path: Path) -> dict[str, int | str]:
-    """Packs a shard if its name says so, and returns its size in bytes and its SHA-256."""
-    if path.suffix == ".gz":
-        plain = path.with_suffix("")
-        with (
-            plain.open("rb") as source,
-            path.open("wb") as file,
-            gzip.GzipFile("", "wb", 6, file, mtime=0) as packed,
-        ):
-            shutil.copyfileobj(source, packed, _COPIED)
-        plain.unlink()
-    with path.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
-    return {"bytes": path.stat().st_size, "sha256": digest}
-
-
 def _manifest(
     gathered: spool.Spool,
     rule: rules.Rule,
@@ -332,8 +233,8 @@ def _manifest(
     written: dict[str, dict],
     near: dict | None,
 ) -> manifest.Manifest:
-    expression = np.concatenate(gathered.expression).astype(np.float64)
-    hashes = np.sort(np.concatenate(gathered.hashes))
+    repeats = _repeats(gathered.hashes)
+    expression = np.concatenate(gathered.expression)
     return manifest.Manifest(
         schema_version=manifest.SCHEMA_VERSION,
         sequence_length=rule.length,
@@ -349,15 +250,23 @@ def _manifest(
         splits=written,
         expression=_range(expression)
         | {
-            "std": float(expression.std()),
+            "std": float(expression.std(dtype=np.float64)),
             "integer_fraction": float(np.mean(expression == np.round(expression))),
         },
         weight=_range(np.concatenate(gathered.weight)) if gathered.weight else None,
         source=gathered.sources,
-        duplicates=int(np.count_nonzero(hashes[1:] == hashes[:-1])),
+        duplicates=repeats,
         near_neighbours=near,
         created_by={"version": camformer_tf.__version__},
     )
+
+
+def _repeats(hashes: list[np.ndarray]) -> int:
+    """Returns how many sequences repeat another, and lets go of their hashes."""
+    joined = np.concatenate(hashes)
+    hashes.clear()
+    joined.sort()
+    return int(np.count_nonzero(joined[1:] == joined[:-1]))
 
 
 def _range(values: np.ndarray) -> dict[str, float]:
