@@ -92,8 +92,8 @@ def _truth(path: Path, table: predictions.Table) -> np.ndarray:
     """Returns the expression of a text whose sequences are the table's, row for row; NaN where a
     malformed line has no prediction either."""
     sequences, values = [], []
-    for block, first in text.Source(path).chunks():
-        for number, line in enumerate(block.split(b"\n"), first):
+    for block in text.Source(path).blocks():
+        for number, line in enumerate(block.read().split(b"\n"), block.first):
             if fields := line.split():
                 reason, row = rules.malformed(fields), len(values)
                 if reason and not np.isnan(table.prediction[row : row + 1]).any():

@@ -8,6 +8,7 @@ import re
 import struct
 import subprocess
 import sys
+import time
 import types
 from pathlib import Path
 
@@ -540,10 +541,12 @@ def test_head_names_a_broken_shard(tmp_path, case):
 @pytest.mark.slow
 def test_a_killed_build_leaves_nothing_that_fit_would_take(library_text, tmp_path):
     text_file = tmp_path / "library.txt"
-    text_file.write_text(library_text.read_text() * 40)  # 120,000 lines: a build of a second or two
+    text_file.write_text(library_text.read_text() * 100)  # 300,000 lines
     command = [sys.executable, "-m", "camformer_tf.cli", "build-records", str(text_file)]
-    killed = 0
-    for wait in np.random.default_rng().uniform(0.2, 2.0, 10):
+    start = time.monotonic()
+    subprocess.run([*command, str(tmp_path / "whole"), "--quiet"], check=True)
+    killed, whole = 0, time.monotonic() - start
+    for wait in np.random.default_rng().uniform(0.2, 1.0, 10) * whole:
         out = tmp_path / f"{wait:.6f}"
         build = subprocess.Popen([*command, str(out), "--quiet"], stdout=subprocess.DEVNULL)
         with contextlib.suppress(subprocess.TimeoutExpired):
