@@ -96,7 +96,7 @@ def test_two_streaming_workers_train_on_their_own_shards(tmp_path):
 
 def test_a_signal_to_one_worker_stops_all_and_the_run_goes_on(tmp_path):
     out, whole = tmp_path / "run", tmp_path / "whole"
-    options = [*TWO, "--set", "train.epochs=6"]
+    options = [*TWO, "--set", "train.epochs=4"]
     cluster = agreement.free_addresses(2)
     command = [*FIT, str(out), *options]
     processes = [
