@@ -1,3 +1,6 @@
+import subprocess
+import sys
+
 import pytest
 import tensorflow as tf
 
@@ -76,3 +79,21 @@ def test_the_banner_says_devices_precision_and_why():
     worker = strategy.Devices(("GPU:0",), "multiworker", None, "float32", "as asked", 1, 4)
     assert "GPU:0 (worker 1 of 4), strategy multiworker" in worker.banner()
     assert not worker.chief
+
+
+PROGRAM = """
+import tensorflow as tf
+from camformer_tf.training import strategy
+
+made = strategy.make("one", precision="mixed_bfloat16")
+print(tf.config.threading.get_inter_op_parallelism_threads())
+"""
+
+
+@pytest.mark.parametrize(("precision", "threads"), [("mixed_bfloat16", "1"), ("float32", "0")])
+def test_in_16_bits_on_a_cpu_operations_run_one_at_a_time(precision, threads):
+    program = PROGRAM.replace("mixed_bfloat16", precision)
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=120, check=True
+    )
+    assert done.stdout.split() == [threads]
