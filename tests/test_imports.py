@@ -88,7 +88,10 @@ def test_modules_are_imported_and_not_names(module):
             assert path.with_suffix(".py").is_file() or path.is_dir(), f"{module} imports {name}"
 
 
-COMMANDS = "simulate build-records inspect-records fit import-torch predict evaluate export"
+COMMANDS = (
+    "simulate build-records inspect-records verify-records export-records fit doctor import-torch "
+    "predict evaluate export"
+)
 
 
 @pytest.mark.parametrize("command", ["", *COMMANDS.split()])
