@@ -438,8 +438,11 @@ def import_torch(checkpoint: Path, recipe_name: str, out: Path, overrides: tuple
 @click.argument("out", type=PATH)
 @option("--split", help="Which split, if INPUT is a records directory.")
 @option("--batch-size", default=recipe.PREDICT_BATCH_SIZE, type=click.IntRange(1))
+@option("--precision", default="float32", type=click.Choice(["float32", "mixed_bfloat16"]))
 @_quiet
-def predict(model: Path, source: Path, out: Path, split: str | None, batch_size: int) -> None:
+def predict(
+    model: Path, source: Path, out: Path, split: str | None, batch_size: int, precision: str
+) -> None:
     """Predict INPUT (text, - or a records directory) with MODEL into the table OUT.
 
     MODEL is a run directory, a .keras file or an export directory.
@@ -448,7 +451,13 @@ def predict(model: Path, source: Path, out: Path, split: str | None, batch_size:
     from camformer_tf.model import predict
 
     count = predict.to_file(
-        model, source, out, split=split, batch_size=batch_size, report=_report()
+        model,
+        source,
+        out,
+        split=split,
+        batch_size=batch_size,
+        precision=precision,
+        report=_report(),
     )
     click.echo(f"{out}: {count:,} predictions")
 

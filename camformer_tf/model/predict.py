@@ -15,7 +15,7 @@ import tensorflow as tf
 
 from camformer_tf import errors, progress, recipe, rundir
 from camformer_tf.data import manifest, predictions, records, rules, sequence, text
-from camformer_tf.model import flanks, rescnn
+from camformer_tf.model import rescnn
 
 _log = logging.getLogger(__name__)
 _SHOWN_REASONS = 5
@@ -43,6 +43,25 @@ def letters_predictor(
         return tf.reshape(model(tf.gather(table, tf.cast(batch, tf.int32)), training=False), [-1])
 
     return _batched(forward, batch_size)
+
+
+def folding_predictor(
+    model: keras.Model,
+    settings: recipe.Recipe,
+    precision: str = "float32",
+    batch_size: int = recipe.PREDICT_BATCH_SIZE,
+) -> Predictor:
+    """Returns a function that predicts with the weights of the moment it is called, normalisations
+    folded into convolutions; on one replica whatever the strategy, and in `precision` whatever the
+    model was trained in."""
+    folded = rescnn.from_recipe(settings, precision, folded=True)
+    forward = letters_predictor(folded, settings.data.encoding, batch_size)
+
+    def predict(letters: np.ndarray) -> np.ndarray:
+        rescnn.fold(model, folded)
+        return forward(letters)
+
+    return predict
 
 
 def _batched(forward: Callable[[tf.Tensor], tf.Tensor], batch_size: int) -> Predictor:
@@ -101,26 +120,36 @@ def load_keras(path: Path) -> tuple[keras.Model, recipe.Recipe]:
             f"{file}: is no model of camformer_tf ({error}). Expected a file that "
             "`camformer-tf fit` saved, with its recipe inside."
         ) from error
-    own = {"camformer_tf>Flanks": flanks.Flanks}
-    saved = keras.models.load_model(file, compile=False, custom_objects=own)
+    saved = keras.models.load_model(file, compile=False)
     network = rescnn.from_recipe(settings)
     rescnn.copy_weights(saved, network)  # trained in another precision, perhaps
     return network, settings
 
 
-def load(path: Path, batch_size: int = recipe.PREDICT_BATCH_SIZE) -> Model:
+def load(
+    path: Path, batch_size: int = recipe.PREDICT_BATCH_SIZE, precision: str = "float32"
+) -> Model:
     """Returns the model of a run directory, a .keras file or an export directory.
 
+    Args:
+        precision: the policy of the convolutions; an export has float32 only.
+
     Raises:
-        errors.UserError: nothing of that kind is there.
+        errors.UserError: nothing of that kind is there, or an export in another precision.
     """
     exported = _export_version(path)
+    if exported and precision != "float32":
+        raise errors.UserError(
+            f"{path}: an export predicts in float32, found --precision {precision}. Give the run "
+            "or .keras file that it was made from."
+        )
     if exported:
         card = json.loads((exported / rundir.MODEL_CARD).read_text(encoding="utf-8"))
         predictor = _export_predictor(exported, card["encoding"], batch_size)
         return Model(predictor, rules.Rule(**card["rule"]))
     network, settings = load_keras(path)
-    return Model(letters_predictor(network, settings.data.encoding, batch_size), rule(settings))
+    predictor = folding_predictor(network, settings, precision, batch_size)
+    return Model(predictor, rule(settings))
 
 
 def rule(settings: recipe.Recipe) -> rules.Rule:
@@ -136,6 +165,7 @@ def to_file(
     *,
     split: str | None = None,
     batch_size: int = recipe.PREDICT_BATCH_SIZE,
+    precision: str = "float32",
     report: progress.Report = progress.silent,
 ) -> int:
     """Writes a predictions table, one row an input row in order, and returns the number of rows.
@@ -145,11 +175,12 @@ def to_file(
         source: text (`SEQUENCE` or `SEQUENCE EXPRESSION` a line), or a records directory.
         out: the table to write; rows that the model cannot read get an empty prediction.
         split: which split of a records directory.
+        precision: the policy of the convolutions.
 
     Raises:
         errors.UserError: an unreadable model or input, or an `out` that exists.
     """
-    model = load(model_path, batch_size)
+    model = load(model_path, batch_size, precision)
     count, failed, shown = 0, 0, []
     with rundir.new_file(out) as temporary, temporary.open("w", encoding="utf-8") as file:
         for rows in _rows(source, split, model.rule):

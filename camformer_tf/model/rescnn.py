@@ -10,10 +10,11 @@ from __future__ import annotations
 import math
 
 import keras
+import numpy as np
 
 from camformer_tf import errors, recipe
 from camformer_tf.data import sequence
-from camformer_tf.model import flanks
+from camformer_tf.model import flanks, layers
 
 # PyTorch's BatchNorm momentum of 0.1 is 0.9 in Keras; epsilon is PyTorch's default.
 # Source: base/model.py:36-52, Bornelov-lab/Camformer@feaa529 (nn.BatchNorm2d with its defaults).
@@ -21,8 +22,13 @@ _NORM_MOMENTUM = 0.9
 _NORM_EPSILON = 1e-5
 
 
-def from_recipe(settings: recipe.Recipe, dtype: str = "float32") -> keras.Model:
+def from_recipe(
+    settings: recipe.Recipe, dtype: str = "float32", *, folded: bool = False
+) -> keras.Model:
     """Returns the network of a recipe: float32 (B, data.length, channels) → float32 (B, 1).
+
+    Args:
+        folded: see `build`.
 
     Raises:
         errors.UserError: layers or flanks that do not go together.
@@ -34,6 +40,7 @@ def from_recipe(settings: recipe.Recipe, dtype: str = "float32") -> keras.Model:
         seed=settings.train.seed,
         dtype=dtype,
         flanking=flanks.layer(settings),
+        folded=folded,
     )
 
 
@@ -45,12 +52,15 @@ def build(
     seed: int = recipe.TrainConfig.seed,
     dtype: str = "float32",
     flanking: flanks.Flanks | None = None,
+    folded: bool = False,
 ) -> keras.Model:
     """Returns the network: float32 (B, length, channels) → float32 (B, 1).
 
     Weights are drawn as PyTorch draws them by default, from sub-seeds of `seed`; dropout draws
     from sub-seeds too. Input and head are float32 whatever `dtype`, the policy of the blocks;
     variables are float32 with any policy. `flanking` changes the ends of the sequences first.
+    A `folded` network is for prediction: without normalisation, which `fold` puts into the
+    convolutions, and without dropout.
 
     Source: script:188-349, FredrikSvenssonUK/DREAM2022_Camformers@6fd5d69 (residual);
     base_camformer.py:44-65, gautammalik-git/Camformer@5c5eb0b (plain, explicit padding).
@@ -67,7 +77,7 @@ def build(
     # === Blocks ===
     shortcut = None
     for i, block in enumerate(config.blocks, 1):
-        x = _block(x, block, config.padding, i, seed, dtype)
+        x = _block(x, block, config.padding, i, seed, dtype, folded)
         if config.residual and i % 2 == 0:
             x = keras.layers.Add(name=f"add_{i}", dtype=dtype)([x, shortcut])
         shortcut = x
@@ -79,7 +89,8 @@ def build(
         x = keras.layers.Dense(units, name=f"dense_{j}", **_torch_start(x, 1, f"dense_{j}", seed),
                                dtype=dtype)(x)  # fmt: skip
         x = keras.layers.ReLU(name=f"dense_relu_{j}", dtype=dtype)(x)
-        x = _dropout(x, config.dense_dropout, f"dense_dropout_{j}", seed, dtype)
+        if not folded:
+            x = _dropout(x, config.dense_dropout, f"dense_dropout_{j}", seed, dtype)
     outputs = keras.layers.Dense(
         1, name="expression", dtype="float32", **_torch_start(x, 1, "expression", seed)
     )(x)
@@ -114,6 +125,25 @@ def copy_weights(source: keras.Model, target: keras.Model) -> None:
         ours.assign(keras.ops.convert_to_numpy(theirs))
 
 
+def fold(source: keras.Model, target: keras.Model) -> None:
+    """Gives a folded network the values of a trained one of the same recipe.
+
+    A normalisation is (x - mean) gamma / sqrt(variance + epsilon) + beta, which a convolution does
+    by another kernel and bias. Computed in float64, so that float32 is rounded once.
+    """
+    for layer in target.layers:
+        if not layer.weights:
+            continue
+        values = source.get_layer(layer.name).get_weights()
+        if isinstance(layer, layers.Conv1D):
+            kernel, bias = (value.astype(np.float64) for value in values)
+            norm = source.get_layer(layer.name.replace("conv", "norm"))
+            gamma, beta, mean, variance = (v.astype(np.float64) for v in norm.get_weights())
+            scale = gamma / np.sqrt(variance + norm.epsilon)
+            values = [kernel * scale, (bias - mean) * scale + beta]
+        layer.set_weights(values)
+
+
 def count_trainable(model: keras.Model) -> int:
     """Returns the number of trainable parameters, as PyTorch's sum over parameters() counts."""
     return sum(math.prod(variable.shape) for variable in model.trainable_variables)
@@ -139,30 +169,32 @@ def _check_pairs(config: recipe.ModelConfig, lengths: list[int]) -> None:
             )
 
 
-def _block(x, block: recipe.Block, padding: str | int, i: int, seed: int, dtype: str):
+def _block(x, block: recipe.Block, padding: str | int, i: int, seed: int, dtype: str, folded: bool):
     """Convolution → batch normalisation → ReLU → pooling → dropout."""
     if padding != "same":
         x = keras.layers.ZeroPadding1D(
             padding, data_format="channels_last", name=f"pad_{i}", dtype=dtype
         )(x)
-    x = keras.layers.Conv1D(
+    x = layers.Conv1D(
         block.filters,
         block.kernel,
         padding="same" if padding == "same" else "valid",
         data_format="channels_last",
+        activation="relu" if folded else None,
         name=f"conv_{i}",
         dtype=dtype,
         **_torch_start(x, block.kernel, f"conv_{i}", seed),
     )(x)
-    x = keras.layers.BatchNormalization(
-        axis=-1,
-        momentum=_NORM_MOMENTUM,
-        epsilon=_NORM_EPSILON,
-        synchronized=True,  # else statistics drift apart per replica and one replica's are saved
-        name=f"norm_{i}",
-        dtype=dtype,
-    )(x)
-    x = keras.layers.ReLU(name=f"relu_{i}", dtype=dtype)(x)
+    if not folded:
+        x = layers.BatchNormalization(
+            axis=-1,
+            momentum=_NORM_MOMENTUM,
+            epsilon=_NORM_EPSILON,
+            synchronized=True,  # else replicas' statistics drift apart and one replica's are saved
+            name=f"norm_{i}",
+            dtype=dtype,
+        )(x)
+        x = keras.layers.ReLU(name=f"relu_{i}", dtype=dtype)(x)
     if block.pool:
         x = keras.layers.MaxPooling1D(
             block.pool.size,
@@ -172,13 +204,13 @@ def _block(x, block: recipe.Block, padding: str | int, i: int, seed: int, dtype:
             name=f"pool_{i}",
             dtype=dtype,
         )(x)
-    return _dropout(x, block.dropout, f"dropout_{i}", seed, dtype)
+    return x if folded else _dropout(x, block.dropout, f"dropout_{i}", seed, dtype)
 
 
 def _dropout(x, rate: float, name: str, seed: int, dtype: str):
     if not rate:
         return x
-    return keras.layers.Dropout(rate, seed=recipe.sub_seed(seed, name), name=name, dtype=dtype)(x)
+    return layers.Dropout(rate, seed=recipe.sub_seed(seed, name), name=name, dtype=dtype)(x)
 
 
 def _torch_start(x, kernel: int, name: str, seed: int) -> dict[str, keras.initializers.Initializer]:

@@ -13,7 +13,7 @@ import tensorflow as tf
 import camformer_tf
 from camformer_tf import errors, recipe, rundir
 from camformer_tf.data import rules, sequence
-from camformer_tf.model import predict
+from camformer_tf.model import predict, rescnn
 
 
 def export(run_dir: Path, out_dir: Path, *, version: int | None = None) -> Path:
@@ -29,7 +29,9 @@ def export(run_dir: Path, out_dir: Path, *, version: int | None = None) -> Path:
     Raises:
         errors.UserError: no model at `run_dir`, or the version exists.
     """
-    network, settings = predict.load_keras(run_dir)
+    trained, settings = predict.load_keras(run_dir)
+    network = rescnn.from_recipe(settings, folded=True)
+    rescnn.fold(trained, network)
     existing = [int(path.name) for path in out_dir.glob("*") if path.name.isdigit()]
     version = max(existing, default=0) + 1 if version is None else version
     if not out_dir.parent.is_dir():

@@ -7,7 +7,6 @@ import hashlib
 import logging
 import shutil
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import keras
@@ -201,23 +200,6 @@ def _model(settings: recipe.Recipe, precision: str) -> keras.Model:
     return model
 
 
-def _validator(
-    settings: recipe.Recipe, model: keras.Model, precision: str
-) -> Callable[[np.ndarray], np.ndarray]:
-    """Returns a function from letters to predictions by the model's weights in float32, in which it
-    is saved and served, on one device: so the scores are those of the served model."""
-    if precision == "float32":
-        return predict.letters_predictor(model, settings.data.encoding)
-    twin = rescnn.from_recipe(settings)
-    forward = predict.letters_predictor(twin, settings.data.encoding)
-
-    def validate(letters: np.ndarray) -> np.ndarray:
-        rescnn.copy_weights(model, twin)
-        return forward(letters)
-
-    return validate
-
-
 def _callbacks(
     settings: recipe.Recipe,
     model: keras.Model,
@@ -240,7 +222,8 @@ def _callbacks(
         validation.letters,
         validation.expression,
         loss=optimizer.loss(train.loss),
-        predict=_validator(settings, model, made.precision),
+        # In float32, in which the model is saved and served: so the scores are the served model's.
+        predict=predict.folding_predictor(model, settings),
         weight=validation.weight,
     )
     schedule = {

@@ -30,28 +30,34 @@ def loss(name: str) -> Loss:
 
 @keras.saving.register_keras_serializable(package="camformer_tf")
 class AdamW(keras.optimizers.AdamW):
-    """AdamW as PyTorch computes it, where Keras' own differs twice.
+    """AdamW as PyTorch computes it, in one pass over each variable.
 
     Keras adds epsilon before the correction of the second moment and not after, so that it weighs
-    31 times as much in the first step, and shrinks the steps of small gradients; and it takes the
-    corrections of betas rounded to float32. Source: torch.optim.AdamW.
+    31 times as much in the first step, and shrinks the steps of small gradients. TensorFlow's fused
+    operation does too, and is given corrected values instead. Source: torch.optim.AdamW.
     """
 
     def update_step(self, gradient, variable, learning_rate):
-        ops, kind = keras.ops, variable.dtype
-        index = self._get_variable_index(variable)
-        m, v, gradient = self._momentums[index], self._velocities[index], ops.cast(gradient, kind)
-        self.assign(m, m + (gradient - m) * (1 - self.beta_1))
-        self.assign(v, v + (ops.square(gradient) - v) * (1 - self.beta_2))
-        first, second = (ops.cast(self._correction(b), kind) for b in (self.beta_1, self.beta_2))
-        root = ops.sqrt(v) / ops.sqrt(second) + self.epsilon
-        self.assign_sub(variable, ops.cast(learning_rate, kind) / first * m / root)
+        index, kind = self._get_variable_index(variable), variable.dtype
+        beta_1, beta_2 = (tf.cast(beta, kind) for beta in (self.beta_1, self.beta_2))
+        first, root = self._correction(beta_1), tf.sqrt(self._correction(beta_2))
+        tf.raw_ops.ResourceApplyAdam(
+            var=variable.handle,
+            m=self._momentums[index].value.handle,
+            v=self._velocities[index].value.handle,
+            lr=tf.cast(tf.cast(learning_rate, "float64") * root / first, kind),
+            beta1_power=tf.zeros([], kind),  # corrected already
+            beta2_power=tf.zeros([], kind),
+            beta1=beta_1,
+            beta2=beta_2,
+            epsilon=tf.cast(self.epsilon * root, kind),
+            grad=tf.cast(gradient, kind),
+        )
 
     def _correction(self, beta):
-        """Returns 1 - beta^step, in float64: with 0.999 as float32 it begins 1e-5 off."""
-        if not isinstance(beta, keras.Variable):
-            beta = keras.ops.convert_to_tensor(beta, "float64")
-        return 1 - keras.ops.cast(beta, "float64") ** keras.ops.cast(self.iterations + 1, "float64")
+        """Returns 1 - beta^step in float64, of the beta that the moments have seen: 0.999 in
+        float32 is another number, by which the first steps would be 1e-5 off."""
+        return 1 - tf.cast(beta, "float64") ** tf.cast(self.iterations + 1, "float64")
 
 
 def optimizer(train: recipe.TrainConfig) -> keras.optimizers.Optimizer:

@@ -1,0 +1,167 @@
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from camformer_tf import recipe
+from camformer_tf.model import layers, rescnn
+
+
+def _normal(*shape: int, seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(seed).normal(size=shape).astype(np.float32)
+
+
+def _run(layer: keras.Layer, x: np.ndarray, upstream: np.ndarray, **options) -> list[np.ndarray]:
+    """Returns output and gradients of x and of all variables, as a graph computes them."""
+    x = tf.cast(x, layer.compute_dtype)
+
+    @tf.function
+    def run(x):
+        with tf.GradientTape() as tape:
+            tape.watch(x)
+            y = layer(x, **options)
+            total = tf.reduce_sum(tf.cast(y, tf.float32) * upstream)
+        return [y, *tape.gradient(total, [x, *layer.trainable_variables])]
+
+    return [tf.cast(value, tf.float32).numpy() for value in run(x)]
+
+
+def _close(ours: list[np.ndarray], theirs: list[np.ndarray], part: float) -> None:
+    for a, b in zip(ours, theirs, strict=True):
+        np.testing.assert_allclose(a, b, atol=part * np.abs(b).max())
+
+
+# === Convolution ===
+
+
+@pytest.mark.parametrize("padding", ["same", "valid"])
+@pytest.mark.parametrize("shape", [(3, 110, 5), (130, 70, 3), (2, 65, 4)])
+def test_the_kernel_gradient_as_a_convolution_is_the_true_one(padding, shape):
+    # More examples than a group, lengths that pieces do not divide, an even kernel.
+    x, kernel = tf.constant(_normal(*shape)[:, None]), tf.constant(_normal(1, 10, shape[2], 7))
+    with tf.GradientTape(persistent=True) as tape:
+        tape.watch([x, kernel])
+        plain = tf.nn.conv2d(x, kernel, 1, padding.upper())
+        ours = layers._with_convolved_gradient(x, kernel, padding.upper())
+        upstream = tf.constant(_normal(*plain.shape, seed=1))
+        totals = [tf.reduce_sum(value * upstream) for value in (ours, plain)]
+    # float32 sums of up to 130 x 70 products in another order
+    _close(*([g.numpy() for g in tape.gradient(t, [x, kernel])] for t in totals), 1e-5)
+    np.testing.assert_array_equal(ours, plain)
+
+
+def test_large_kernels_in_bfloat16_take_that_gradient_and_agree_with_float32():
+    assert 10 * 512 * 512 >= layers._LARGE_KERNEL > 6 * 384 * 256  # original's, and not mini's
+    x, made = _normal(2, 30, 512), {}
+    for dtype in ("float32", "mixed_bfloat16"):
+        start = keras.initializers.RandomUniform(-0.02, 0.02, seed=1)
+        layer = layers.Conv1D(512, 10, padding="same", kernel_initializer=start, dtype=dtype)
+        layer.build((None, 30, 512))
+        made[dtype] = _run(layer, x, _normal(2, 30, 512, seed=2))
+    # bfloat16 keeps 8 bits: 4e-3 of the largest value, input and result rounded
+    _close(made["mixed_bfloat16"], made["float32"], 2e-2)
+
+
+def test_the_bias_before_a_normalisation_gets_the_gradient_0_exactly():
+    layer = layers.Conv1D(6, 3, padding="same")
+    layer.build((None, 20, 4))
+    *_, of_bias = _run(layer, _normal(5, 20, 4), _normal(5, 20, 6))
+    np.testing.assert_array_equal(of_bias, np.zeros(6))
+
+
+def test_convolution_with_activation_is_keras_own():
+    ours, theirs = (
+        kind(6, 4, padding="same", activation="relu", bias_initializer="random_normal")
+        for kind in (layers.Conv1D, keras.layers.Conv1D)
+    )
+    x = _normal(5, 20, 4)
+    for layer in (ours, theirs):
+        layer.build(x.shape)
+    theirs.set_weights(ours.get_weights())
+    np.testing.assert_allclose(ours(x), theirs(x), atol=1e-6)
+
+
+# === Normalisation ===
+
+
+@pytest.mark.parametrize(("dtype", "part"), [("float32", 1e-5), ("mixed_bfloat16", 1e-2)])
+def test_normalisation_trains_as_keras_own(dtype, part):
+    options = {"momentum": 0.9, "epsilon": 1e-5, "dtype": dtype}
+    x = _normal(16, 30, 8) * 3 + 2
+    both = layers.BatchNormalization(**options), keras.layers.BatchNormalization(**options)
+    start = [_normal(8, seed=i) for i in range(3)] + [np.abs(_normal(8, seed=4))]
+    made = []
+    for layer in both:
+        layer.build(x.shape)
+        layer.set_weights(start)
+        made.append(_run(layer, x, _normal(16, 30, 8, seed=5), training=True))
+    _close(*made, part)
+    _close(both[0].get_weights(), both[1].get_weights(), part)  # moving statistics too
+
+
+def test_normalisation_in_float64_is_computed_in_it():
+    layer = layers.BatchNormalization(dtype="float64", epsilon=0.0)
+    y = layer(np.random.default_rng(0).normal(size=(50, 4, 3)), training=True).numpy()
+    np.testing.assert_allclose(y.mean((0, 1)), 0, atol=1e-14)
+    np.testing.assert_allclose(y.std((0, 1)), 1, atol=1e-14)
+
+
+# === Dropout ===
+
+
+def test_dropout_keeps_the_stated_part_and_the_mean():
+    kept = layers.Dropout(0.3, seed=1)(np.ones((100, 100, 100), np.float32), training=True).numpy()
+    assert set(np.unique(kept)) == {np.float32(0), np.float32(1 / 0.7)}
+    # a million draws: standard deviation 4.6e-4
+    assert abs((kept == 0).mean() - 0.3) < 0.002
+
+
+def test_dropout_masks_are_independent_of_place_call_and_seed():
+    x = np.ones((200, 50, 20), np.float32)
+    layer = layers.Dropout(0.5, seed=1)
+    masks = [layer(x, training=True).numpy() > 0 for _ in range(2)]
+    masks.append(layers.Dropout(0.5, seed=2)(x, training=True).numpy() > 0)
+    shifted = [np.roll(masks[0], 1, axis) for axis in range(3)]
+    for other in masks[1:] + shifted:
+        # 200,000 pairs: standard deviation 1.1e-3
+        assert abs((masks[0] == other).mean() - 0.5) < 0.006
+    for axes in ((0, 1), (1, 2), (0, 2)):  # no place is dropped more often than others
+        count = masks[0].size // masks[0].mean(axes).size
+        assert np.abs(masks[0].mean(axes) - 0.5).max() < 5 * 0.5 / count**0.5
+
+
+def test_dropout_gradient_has_the_mask_of_its_output():
+    layer = layers.Dropout(0.4, seed=3)
+    y, of_x = _run(layer, np.ones((7, 20, 6), np.float32), np.ones((7, 20, 6)), training=True)
+    np.testing.assert_array_equal(y, of_x)
+
+
+def test_dropout_without_xla_draws_the_same():
+    x, seed = tf.ones((5, 11, 3)), tf.constant([4, 9], tf.uint32)
+    arguments = x, seed, tf.constant(1 << 30, tf.uint32), tf.constant(1.5)
+    plain = layers._masked_by_hash.python_function(*arguments)
+    np.testing.assert_array_equal(layers._masked_by_hash(*arguments), plain)
+
+
+def test_dropout_does_nothing_in_evaluation():
+    x = _normal(2, 5, 3)
+    np.testing.assert_array_equal(layers.Dropout(0.5)(x), x)
+
+
+# === The whole network ===
+
+
+@pytest.mark.parametrize("name", ["smoke", "mini", "small"])
+def test_a_folded_network_predicts_what_the_trained_one_does(name):
+    settings = recipe.load(name)
+    trained, folded = rescnn.from_recipe(settings), rescnn.from_recipe(settings, folded=True)
+    for i, layer in enumerate(trained.layers):
+        if isinstance(layer, keras.layers.BatchNormalization):
+            values = (value.shape for value in layer.get_weights())
+            layer.set_weights([np.abs(_normal(*v, seed=i)) + 0.5 for v in values])
+    rescnn.fold(trained, folded)
+    x = _normal(4, *trained.input_shape[1:])
+    expected = trained(x).numpy()
+    # float32: the same sums, rounded at other places
+    np.testing.assert_allclose(folded(x), expected, atol=1e-5 * np.abs(expected).max())
+    assert not any("norm" in layer.name or "dropout" in layer.name for layer in folded.layers)
