@@ -145,9 +145,10 @@ def mask(places: np.ndarray, width: int) -> np.ndarray:
 def keys(words: np.ndarray, places: np.ndarray, columns: Columns) -> np.ndarray:
     """Returns a hash of the core's letters in some places: uint64 (N, …) → uint64 (N,)."""
     masks = np.tile(mask(places, columns.width), columns.planes)
+    used = np.flatnonzero(masks)
     found = np.empty(len(words), np.uint64)
     for start in range(0, len(words), _CHUNK):
-        masked = words[start : start + _CHUNK] & masks
+        masked = words[start : start + _CHUNK].take(used, axis=1) & masks[used]
         found[start : start + _CHUNK] = splits.hashes(masked.view(np.uint8), 0)
     return found
 
