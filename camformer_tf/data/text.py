@@ -104,11 +104,10 @@ class Source(io.RawIOBase):
         return True
 
     def readinto(self, buffer) -> int:
-        data = self._file.read(len(buffer))
-        buffer[: len(data)] = data
-        self.size += len(data)
-        self.digest.update(data)
-        return len(data)
+        size = self._file.readinto(buffer)
+        self.size += size
+        self.digest.update(memoryview(buffer)[:size])
+        return size
 
     def blocks(self) -> Iterator[Block]:
         """Yields the lines, about `_CHUNK` bytes at a time."""
@@ -160,29 +159,32 @@ class Source(io.RawIOBase):
                 self._file.close()
 
     def _lines(self, stream: io.RawIOBase) -> Iterator[Block]:
-        rest, offset = b"", 0
-        while data := stream.read(_CHUNK):
-            if not self.lines and not rest and data.startswith(_BYTE_ORDER_MARK):
-                data, offset = data.removeprefix(_BYTE_ORDER_MARK), len(_BYTE_ORDER_MARK)
-            whole, newline, tail = data.rpartition(b"\n")
-            block, rest = (rest + whole + newline, tail) if newline else (b"", rest + data)
-            if block:
-                yield self._block(block, block.count(b"\n"), offset)
-                offset += len(block)
+        chunk, rest, offset = bytearray(_CHUNK), b"", 0
+        while size := stream.readinto(chunk):
+            start = 0
+            if not self.lines and not rest and chunk.startswith(_BYTE_ORDER_MARK):
+                start = offset = len(_BYTE_ORDER_MARK)
+            end = chunk.rfind(b"\n", start, size) + 1
+            if end:
+                whole = np.frombuffer(chunk, np.uint8, end - start, start)
+                count = int(np.count_nonzero(whole == ord("\n")))
+                yield self._block(rest, whole, count, offset)
+                offset, rest = offset + len(rest) + len(whole), b""
+            rest += chunk[max(start, end) : size]
             if len(rest) > _LONGEST_LINE:
                 raise errors.UserError(
                     f"{self.name}:{self.lines + 1}: a line of more than {_LONGEST_LINE:,} "
                     "bytes. This is no text of SEQUENCE<TAB>EXPRESSION lines."
                 )
         if rest:
-            yield self._block(rest, 1, offset)
+            yield self._block(rest, np.empty(0, np.uint8), 1, offset)
 
-    def _block(self, data: bytes, lines: int, offset: int) -> Block:
+    def _block(self, rest: bytes, whole: np.ndarray, lines: int, offset: int) -> Block:
         first = self.lines + 1
         self.lines += lines
         if self._in_place:
-            return Block(first, lines, None, self._path, offset, len(data))
-        return Block(first, lines, data)
+            return Block(first, lines, None, self._path, offset, len(rest) + len(whole))
+        return Block(first, lines, rest + whole.tobytes())
 
 
 def parse(
