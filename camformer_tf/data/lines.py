@@ -18,7 +18,8 @@ class Rows:
     """The lines of a block that are not blank.
 
     `number` (R,) is the line of each, from 0; `columns` (R,) its fields; `starts` and `ends` (R, C)
-    where its first C fields lie in `data`, uint8 (B,), for lines of exactly C fields (others: 0).
+    where its first C fields lie in `data`, uint8 (B,), for lines of exactly C fields (others: C
+    times the first); `last` (R,) where its last field ends.
     """
 
     data: np.ndarray
@@ -26,24 +27,23 @@ class Rows:
     columns: np.ndarray
     starts: np.ndarray
     ends: np.ndarray
+    last: np.ndarray
 
 
 def rows(block: bytes, columns: int) -> Rows:
     """Returns where the fields of a block of whole lines are, for lines of `columns` fields."""
     data = np.frombuffer(block, np.uint8)
-    space = np.ones(len(data) + 2, bool)
-    space[1:-1] = (data == ord(" ")) | (data - np.uint8(9) < 5)  # what bytes.split() splits at
-    edges = np.flatnonzero(space[1:] != space[:-1])
-    starts, ends = edges[0::2], edges[1::2]
-    line = np.searchsorted(np.flatnonzero(data == ord("\n")), starts)
+    low = np.flatnonzero(data <= ord(" "))  # few: what bytes.split() splits at, and control bytes
+    low = low[(data[low] == ord(" ")) | (data[low] - np.uint8(9) < 5)]
+    bounds = np.concatenate([[-1], low, [len(data)]])
+    field = np.flatnonzero(np.diff(bounds) > 1)
+    starts, ends = bounds[field] + 1, bounds[field + 1]
+    line = np.cumsum(np.concatenate([[False], data[low] == ord("\n")]))[field]
     first = np.flatnonzero(np.diff(line, prepend=-1))
-    found = np.diff(first, append=len(starts))
-    place = np.zeros((len(first), columns), np.intp)
-    whole = found == columns
-    place[whole] = first[whole, None] + np.arange(columns)
-    if not len(starts):
-        return Rows(data, line, found, place, place)
-    return Rows(data, line[first], found, starts[place], ends[place])
+    after = np.append(first, len(starts))[1:]
+    found = after - first
+    place = first + np.arange(columns)[:, None] * (found == columns)
+    return Rows(data, line[first], found, starts[place].T, ends[place].T, ends[after - 1])
 
 
 def letters(
@@ -61,7 +61,7 @@ def letters(
     # A field that ends with the data has its last byte beyond its bound; look at that one too.
     worst = np.where(ends == len(data), np.maximum(worst, kind[-1]), worst)
     count = np.zeros(len(starts), np.int64)
-    for i in np.flatnonzero(worst).tolist():  # few
+    for i in np.flatnonzero(worst == 1).tolist():  # few
         count[i] = np.count_nonzero(kind[starts[i] : ends[i]])
     return worst < 2, count
 
