@@ -7,7 +7,7 @@ apart. Of the reverse strand only the core is packed.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 
@@ -110,6 +110,13 @@ def pack(blocks: Iterable[np.ndarray], total: int, columns: Columns) -> Strands:
             flanks[place] = forward(chunk[:, columns.outer], planes)
             done += len(chunk)
     return Strands(columns, words, flanks)
+
+
+def joined(parts: Sequence[Strands]) -> Strands:
+    """Returns the sequences of all parts, one after another."""
+    cores, reverse = zip(*(np.split(part.words, 2) for part in parts), strict=True)
+    words, flanks = (*cores, *reverse), [part.flanks for part in parts]
+    return Strands(parts[0].columns, np.concatenate(words), np.concatenate(flanks))
 
 
 def forward(letters: np.ndarray, planes: int) -> np.ndarray:
