@@ -54,36 +54,38 @@ def leaked(
         run: as in `workers.pool`.
         mismatches: letters in which near sequences may differ.
     """
-    outside = np.concatenate(list(run(_outside, parts)))
-    if not len(outside):
+    known = strands.joined(list(run(_outside, ((part, columns) for part in parts))))
+    count = len(known.flanks)
+    if not count:
         return np.empty(0, bool)
-    known = strands.pack([outside], len(outside), columns)
     pieces = family.pieces(known.words, columns, np.arange(columns.width), mismatches)
     made = None
     if pieces:
         made = _Filter(columns, pieces, folder / "filter.npy")
         np.save(made.tables, _tables(known.words, pieces, columns))
+    library = strands.joined([known, *run(_near, ((part, columns, made) for part in parts))])
     del known
-    near = list(run(_near, ((part, made) for part in parts)))
     if made:
         made.tables.unlink()
-    total = len(outside) + sum(map(len, near))
-    library = strands.pack([outside, *near], total, columns)
-    training = np.arange(total) >= len(outside)
-    return family.leaked(library, training, mismatches=mismatches)[: len(outside)]
+    training = np.arange(len(library.flanks)) >= count
+    return family.leaked(library, training, mismatches=mismatches)[:count]
 
 
-def _outside(part: spool.Part) -> np.ndarray:
+def _outside(task: tuple[spool.Part, strands.Columns]) -> strands.Strands:
+    part, columns = task
     rows, labels = part.read()
-    return rows["letters"][labels != 0]
+    letters = rows["letters"][labels != 0]
+    return strands.pack([letters], len(letters), columns)
 
 
-def _near(task: tuple[spool.Part, _Filter | None]) -> np.ndarray:
-    """Returns the letters of a part's training examples that pass the filter, if there is one."""
-    part, made = task
+def _near(task: tuple[spool.Part, strands.Columns, _Filter | None]) -> strands.Strands:
+    """Returns a part's training examples that pass the filter, if there is one."""
+    part, columns, made = task
     rows, labels = part.read()
     letters = rows["letters"][labels == 0]
-    return letters[made.passes(letters)] if made else letters
+    if made:
+        letters = letters[made.passes(letters)]
+    return strands.pack([letters], len(letters), columns)
 
 
 def _tables(words: np.ndarray, pieces: list[np.ndarray], columns: strands.Columns) -> np.ndarray:

@@ -11,6 +11,8 @@ _UPPER = np.uint8(0xDF)  # the mask that makes an ASCII letter upper case
 _DIGITS = 18  # of a number that int64 holds
 _EXACT = 1 << 53  # float64 holds every integer up to this one
 _TENS = 10.0 ** np.arange(_DIGITS + 1)  # exact in float64
+_WIDTH = 24  # bytes of a field that are looked at for a number: three words
+_INSIDE = np.tri(_WIDTH + 1, _WIDTH, -1, dtype=bool)  # the bytes of a field, by its size
 
 
 @dataclasses.dataclass(frozen=True)
@@ -18,7 +20,8 @@ class Rows:
     """The lines of a block that are not blank.
 
     `number` (R,) is the line of each, from 0; `columns` (R,) its fields; `starts` and `ends` (R, C)
-    where its first C fields lie in `data`, uint8 (B,), for lines of exactly C fields (others: 0).
+    where its first C fields lie in `data`, uint8 (B,), for lines of exactly C fields (others: C
+    times the first); `last` (R,) where its last field ends.
     """
 
     data: np.ndarray
@@ -26,24 +29,23 @@ class Rows:
     columns: np.ndarray
     starts: np.ndarray
     ends: np.ndarray
+    last: np.ndarray
 
 
 def rows(block: bytes, columns: int) -> Rows:
     """Returns where the fields of a block of whole lines are, for lines of `columns` fields."""
     data = np.frombuffer(block, np.uint8)
-    space = np.ones(len(data) + 2, bool)
-    space[1:-1] = (data == ord(" ")) | (data - np.uint8(9) < 5)  # what bytes.split() splits at
-    edges = np.flatnonzero(space[1:] != space[:-1])
-    starts, ends = edges[0::2], edges[1::2]
-    line = np.searchsorted(np.flatnonzero(data == ord("\n")), starts)
+    low = np.flatnonzero(data <= ord(" "))  # few: what bytes.split() splits at, and control bytes
+    low = low[(data[low] == ord(" ")) | (data[low] - np.uint8(9) < 5)]
+    bounds = np.concatenate([[-1], low, [len(data)]])
+    field = np.flatnonzero(np.diff(bounds) > 1)
+    starts, ends = bounds[field] + 1, bounds[field + 1]
+    line = np.cumsum(np.concatenate([[False], data[low] == ord("\n")]))[field]
     first = np.flatnonzero(np.diff(line, prepend=-1))
-    found = np.diff(first, append=len(starts))
-    place = np.zeros((len(first), columns), np.intp)
-    whole = found == columns
-    place[whole] = first[whole, None] + np.arange(columns)
-    if not len(starts):
-        return Rows(data, line, found, place, place)
-    return Rows(data, line[first], found, starts[place], ends[place])
+    after = np.append(first, len(starts))[1:]
+    found = after - first
+    place = first + np.arange(columns)[:, None] * (found == columns)
+    return Rows(data, line[first], found, starts[place].T, ends[place].T, ends[after - 1])
 
 
 def letters(
@@ -61,7 +63,7 @@ def letters(
     # A field that ends with the data has its last byte beyond its bound; look at that one too.
     worst = np.where(ends == len(data), np.maximum(worst, kind[-1]), worst)
     count = np.zeros(len(starts), np.int64)
-    for i in np.flatnonzero(worst).tolist():  # few
+    for i in np.flatnonzero(worst == 1).tolist():  # few
         count[i] = np.count_nonzero(kind[starts[i] : ends[i]])
     return worst < 2, count
 
@@ -86,25 +88,36 @@ def numbers(
     are exact in float64, so that the quotient is the one nearest to the text: what Python's float()
     gives.
     """
-    size = ends - starts
-    understood = size <= _DIGITS + 2
-    whole = np.zeros(len(starts), np.int64)
-    digits, decimals = np.zeros((2, len(starts)), np.int8)
-    point, negative = np.zeros((2, len(starts)), bool)
-    for column in range(min(int(size.max(initial=0)), _DIGITS + 2)):
-        byte = data[np.minimum(starts + column, len(data) - 1)]
-        inside = column < size
-        digit = inside & (byte - np.uint8(ord("0")) < 10)
-        is_point = inside & (byte == ord(".")) & ~point
-        good = digit | is_point | ~inside
-        if column == 0:
-            negative = byte == ord("-")
-            good |= negative | (byte == ord("+"))
-        understood &= good
-        whole = np.where(digit, whole * 10 + (byte - np.uint8(ord("0"))), whole)
-        digits += digit
-        decimals += digit & point
-        point |= is_point
-    understood &= (digits > 0) & (digits <= _DIGITS) & (whole <= _EXACT)
+    padded = np.concatenate([data, np.zeros(_WIDTH, np.uint8)])
+    text = np.lib.stride_tricks.sliding_window_view(padded, _WIDTH)[starts]
+    size = np.minimum(ends - starts, _WIDTH)
+    inside = _INSIDE.take(size, axis=0)
+    digit = inside & (text - np.uint8(ord("0")) < 10)
+    point = inside & (text == ord("."))
+    negative = text[:, 0] == ord("-")
+    signed = negative | (text[:, 0] == ord("+"))
+    other = inside ^ digit ^ point
+    other[:, 0] &= ~signed
+    row, place = np.divmod(np.flatnonzero(point), _WIDTH)
+    points, decimals = np.bincount(row, minlength=len(starts)), np.zeros(len(starts), np.int64)
+    decimals[row] = size[row] - 1 - place
+    digits, whole = size - signed - points, _integers(text - np.uint8(ord("0")), digit)
+    understood = (points <= 1) & (digits > 0) & (digits <= _DIGITS) & (whole <= _EXACT)
+    understood[np.flatnonzero(other) // _WIDTH] = False
     values = whole / _TENS[np.minimum(decimals, _DIGITS)]
     return np.where(negative, -values, values), understood
+
+
+def _integers(values: np.ndarray, digit: np.ndarray) -> np.ndarray:
+    """Returns the integers that digits make: uint8 (N, 24), bool (N, 24) → uint64 (N,).
+
+    Neighbours are joined, and what comes of that, until a word holds eight: each number beside the
+    power of ten by which what stands to its left is to be multiplied.
+    """
+    values, tens = values * digit, np.uint8(1) + np.uint8(9) * digit
+    for word, bits in (("<u2", 8), ("<u4", 16), ("<u8", 32)):
+        values, tens, left = values.view(word), tens.view(word), (1 << bits) - 1
+        values = (values & left) * (tens >> bits) + (values >> bits)
+        tens = (tens & left) * (tens >> bits)
+    (first, second, third), (_, *tens) = values.T, tens.T
+    return (first * tens[0] + second) * tens[1] + third

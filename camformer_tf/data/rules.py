@@ -53,12 +53,13 @@ def malformed(fields: list[bytes], columns: tuple[str, ...] = PLAIN) -> str | No
     if strange := fields[0].translate(None, _LETTERS):
         return f"letter {_show(strange[:1])} is none of ACGTN"
     for name, field in zip(columns, fields, strict=True):
-        if name in LEAST and (reason := _no_number(name, field)):
+        if name in LEAST and (reason := no_number(name, field)):
             return reason
     return None
 
 
-def _no_number(name: str, field: bytes) -> str | None:
+def no_number(name: str, field: bytes) -> str | None:
+    """Returns why a field is no number of that column, or None if it is one."""
     try:
         value = float(field)
     except ValueError:

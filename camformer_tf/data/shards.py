@@ -14,6 +14,7 @@ from camformer_tf.data import layout, text
 
 _HEAD, _TAIL = 12, 4  # bytes before a record (its length, a checksum of that) and after (checksum)
 _MASK = 0xA282EAD8  # TFRecord's mask of a CRC-32C: rotate right by 15 bits, add this
+_CHUNK = 1 << 11  # records whose checksums are taken at a time: they stay in the processor's cache
 
 
 def frames(examples: text.Examples, shape: layout.Layout) -> np.ndarray:
@@ -33,8 +34,12 @@ def frames(examples: text.Examples, shape: layout.Layout) -> np.ndarray:
 
 def masked_crcs(rows: np.ndarray) -> np.ndarray:
     """Returns TFRecord's checksum of each row: uint8 (N, S) → uint32 (N,)."""
-    records = np.ascontiguousarray(rows).view(f"V{rows.shape[1]}").reshape(-1).tolist()  # bytes
-    crcs = np.fromiter(map(google_crc32c.value, records), np.uint32, len(rows))
+    crcs = np.empty(len(rows), np.uint32)
+    for start in range(0, len(rows), _CHUNK):
+        chunk = np.ascontiguousarray(rows[start : start + _CHUNK])
+        records = chunk.view(f"V{rows.shape[1]}").reshape(-1).tolist()  # bytes
+        found = map(google_crc32c.value, records)
+        crcs[start : start + _CHUNK] = np.fromiter(found, np.uint32, len(records))
     return ((crcs >> np.uint32(15)) | (crcs << np.uint32(17))) + np.uint32(_MASK)
 
 

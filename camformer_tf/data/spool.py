@@ -146,7 +146,12 @@ def gather(
 
 def _parse(task: _Task):
     examples, counts, rejects = text.parse(
-        task.block.read(), task.rule, task.where, task.block.first, task.columns
+        task.block.read(),
+        task.rule,
+        task.where,
+        task.block.first,
+        task.columns,
+        shown=_SHOWN_REJECTS,
     )
     rows = np.empty(counts.kept, task.rows.type)
     rows["letters"], rows["expression"] = examples.letters, examples.expression
@@ -158,7 +163,7 @@ def _parse(task: _Task):
         file.write(rows)
     hashes, counted = splits.hashes(examples.letters, task.seed), strands.count(examples.letters)
     rest = dataclasses.replace(examples, letters=None)  # in the file now
-    return start, counts, rejects[:_SHOWN_REJECTS], rest, hashes, counted
+    return start, counts, rejects, rest, hashes, counted
 
 
 def check(spool: Spool, text_files: Sequence[Path], on_malformed: str) -> None:

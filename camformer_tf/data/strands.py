@@ -7,7 +7,7 @@ apart. Of the reverse strand only the core is packed.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 
@@ -18,6 +18,7 @@ from camformer_tf.data import sequence, splits
 # de-Boer-Lab/random-promoter-dream-challenge-2022@f7b2e19).
 _CONSTANT = 0.75
 _SHORTEST_CORE = 20  # letters; where less would be left, nothing counts as a flank
+_SIDE = 32  # sequences laid side by side to be counted: wide rows are quickly summed
 _CHUNK = 1 << 13  # sequences packed or hashed at a time: what bounds the memory
 
 # The letters' ASCII codes tell themselves apart in three bits, the planes:
@@ -65,11 +66,15 @@ def count(letters: np.ndarray) -> np.ndarray:
     Raises:
         ValueError: another letter.
     """
-    counts = np.zeros((len(sequence.ALPHABET), letters.shape[1]), np.int64)
-    for start in range(0, len(letters), 255):  # as many as a sum of uint8 holds
-        block = letters[start : start + 255]
-        for row, letter in zip(counts, sequence.ALPHABET, strict=True):
-            row += np.add.reduce((block == ord(letter)).view(np.uint8), axis=0, dtype=np.uint8)
+    length, whole = letters.shape[1], len(letters) // _SIDE * _SIDE
+    counts = np.zeros((len(sequence.ALPHABET), length), np.int64)
+    for rows in letters[:whole].reshape(whole // _SIDE, _SIDE * length), letters[whole:]:
+        for start in range(0, len(rows), 255):  # as many as a sum of uint8 holds
+            block = rows[start : start + 255]
+            for row, letter in zip(counts, sequence.ALPHABET, strict=True):
+                found = (block == ord(letter)).view(np.uint8)
+                sums = np.add.reduce(found, axis=0, dtype=np.uint8)
+                row += sums.reshape(-1, length).sum(axis=0, dtype=np.int64)
     if (counts.sum(axis=0) != len(letters)).any():
         strange = bytes(np.setdiff1d(letters, np.frombuffer(b"ACGTN", np.uint8))[:1])
         raise ValueError(f"expected letters ACGTN in upper case, received {strange!r}")
@@ -107,6 +112,13 @@ def pack(blocks: Iterable[np.ndarray], total: int, columns: Columns) -> Strands:
     return Strands(columns, words, flanks)
 
 
+def joined(parts: Sequence[Strands]) -> Strands:
+    """Returns the sequences of all parts, one after another."""
+    cores, reverse = zip(*(np.split(part.words, 2) for part in parts), strict=True)
+    words, flanks = (*cores, *reverse), [part.flanks for part in parts]
+    return Strands(parts[0].columns, np.concatenate(words), np.concatenate(flanks))
+
+
 def forward(letters: np.ndarray, planes: int) -> np.ndarray:
     """Returns letters bit by bit: uint8 (N, L) → uint64 (N, planes * ceil(L / 64))."""
     padded = np.zeros((len(letters), _words(letters.shape[1]) * 64), np.uint8)
@@ -140,9 +152,10 @@ def mask(places: np.ndarray, width: int) -> np.ndarray:
 def keys(words: np.ndarray, places: np.ndarray, columns: Columns) -> np.ndarray:
     """Returns a hash of the core's letters in some places: uint64 (N, …) → uint64 (N,)."""
     masks = np.tile(mask(places, columns.width), columns.planes)
+    used = np.flatnonzero(masks)
     found = np.empty(len(words), np.uint64)
     for start in range(0, len(words), _CHUNK):
-        masked = words[start : start + _CHUNK] & masks
+        masked = words[start : start + _CHUNK].take(used, axis=1) & masks[used]
         found[start : start + _CHUNK] = splits.hashes(masked.view(np.uint8), 0)
     return found
 

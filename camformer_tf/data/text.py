@@ -104,11 +104,10 @@ class Source(io.RawIOBase):
         return True
 
     def readinto(self, buffer) -> int:
-        data = self._file.read(len(buffer))
-        buffer[: len(data)] = data
-        self.size += len(data)
-        self.digest.update(data)
-        return len(data)
+        size = self._file.readinto(buffer)
+        self.size += size
+        self.digest.update(memoryview(buffer)[:size])
+        return size
 
     def blocks(self) -> Iterator[Block]:
         """Yields the lines, about `_CHUNK` bytes at a time."""
@@ -160,29 +159,32 @@ class Source(io.RawIOBase):
                 self._file.close()
 
     def _lines(self, stream: io.RawIOBase) -> Iterator[Block]:
-        rest, offset = b"", 0
-        while data := stream.read(_CHUNK):
-            if not self.lines and not rest and data.startswith(_BYTE_ORDER_MARK):
-                data, offset = data.removeprefix(_BYTE_ORDER_MARK), len(_BYTE_ORDER_MARK)
-            whole, newline, tail = data.rpartition(b"\n")
-            block, rest = (rest + whole + newline, tail) if newline else (b"", rest + data)
-            if block:
-                yield self._block(block, block.count(b"\n"), offset)
-                offset += len(block)
+        chunk, rest, offset = bytearray(_CHUNK), b"", 0
+        while size := stream.readinto(chunk):
+            start = 0
+            if not self.lines and not rest and chunk.startswith(_BYTE_ORDER_MARK):
+                start = offset = len(_BYTE_ORDER_MARK)
+            end = chunk.rfind(b"\n", start, size) + 1
+            if end:
+                whole = np.frombuffer(chunk, np.uint8, end - start, start)
+                count = int(np.count_nonzero(whole == ord("\n")))
+                yield self._block(rest, whole, count, offset)
+                offset, rest = offset + len(rest) + len(whole), b""
+            rest += chunk[max(start, end) : size]
             if len(rest) > _LONGEST_LINE:
                 raise errors.UserError(
                     f"{self.name}:{self.lines + 1}: a line of more than {_LONGEST_LINE:,} "
                     "bytes. This is no text of SEQUENCE<TAB>EXPRESSION lines."
                 )
         if rest:
-            yield self._block(rest, 1, offset)
+            yield self._block(rest, np.empty(0, np.uint8), 1, offset)
 
-    def _block(self, data: bytes, lines: int, offset: int) -> Block:
+    def _block(self, rest: bytes, whole: np.ndarray, lines: int, offset: int) -> Block:
         first = self.lines + 1
         self.lines += lines
         if self._in_place:
-            return Block(first, lines, None, self._path, offset, len(data))
-        return Block(first, lines, data)
+            return Block(first, lines, None, self._path, offset, len(rest) + len(whole))
+        return Block(first, lines, rest + whole.tobytes())
 
 
 def parse(
@@ -191,50 +193,46 @@ def parse(
     where: str,
     first: int,
     columns: tuple[str, ...] = rules.PLAIN,
+    shown: int | None = None,
 ) -> tuple[Examples, Counts, list[str]]:
     """Returns what whole lines hold: the kept examples, the counts, and a reason for each malformed
     line.
 
-    Lines in plain form are read as arrays. What looks odd is read by itself, by `rules.malformed`,
-    which has the last word: odd lines cost time and not correctness.
+    All is read as arrays but a number that looks odd: that is read by itself, by `rules.no_number`,
+    which has the last word. Odd numbers cost time and not correctness.
 
     Args:
         block: `SEQUENCE EXPRESSION` lines with any white space between, either case; more columns
             if `columns` says so; blank lines are ignored.
         rule: which sequences to keep, and at what length.
         where, first: the file's name and the number of the first line, for the reasons.
+        shown: how many malformed lines get a reason; all of them without it.
     """
     rows = lines.rows(block, len(columns))
     starts, ends = rows.starts.T, rows.ends.T
-    plain, n = lines.letters(rows.data, starts[0], ends[0])
-    plain &= rows.columns == len(columns)
+    good, n = lines.letters(rows.data, starts[0], ends[0])
+    good &= rows.columns == len(columns)
     values = {}
     for place, name in enumerate(columns):
         if name in rules.LEAST:
             values[name], understood = lines.numbers(rows.data, starts[place], ends[place])
-            plain &= understood & (values[name] >= rules.LEAST[name])
-    good, rejects = np.ones(len(plain), bool), []
-    odd = np.flatnonzero(~plain).tolist()
-    text = block.split(b"\n") if odd else []
-    for row in odd:
-        number = first + int(rows.number[row])
-        fields = text[rows.number[row]].split()
-        if reason := rules.malformed(fields, columns):
-            if number == 1 and rules.is_header(fields):
-                reason = (
-                    "a header line, where none is expected; remove it (tail -n +2), or name its "
-                    "columns: --sequence-column, --expression-column"
-                )
-            rejects.append(f"{where}:{number}: {reason}")
-            good[row] = False
-        else:
-            for name, field in zip(columns, fields, strict=True):
-                if name in values:
+            understood &= values[name] >= rules.LEAST[name]
+            for row in np.flatnonzero(good & ~understood).tolist():
+                field = block[starts[place, row] : ends[place, row]]
+                if rules.no_number(name, field):
+                    good[row] = False
+                else:
                     values[name][row] = float(field)
+    malformed = np.flatnonzero(~good)
+    rejects = []
+    for row in malformed[:shown].tolist():
+        number = first + int(rows.number[row])
+        reason = _reason(block[starts[0, row] : rows.last[row]].split(), columns, number)
+        rejects.append(f"{where}:{number}: {reason}")
     rich = good & rule.too_many_n(n)
     off = good & ~rich & rule.wrong_length(ends[0] - starts[0])
     kept = np.flatnonzero(good & ~rich & ~off)
-    counts = Counts(len(plain), len(rejects), int(rich.sum()), int(off.sum()), len(kept))
+    counts = Counts(len(good), len(malformed), int(rich.sum()), int(off.sum()), len(kept))
     place = columns.index("split") if "split" in columns else None
     examples = Examples(
         lines.fitted(rows.data, starts[0, kept], ends[0, kept], rule.length),
@@ -273,6 +271,15 @@ def read_rows(source: Source, rule: rules.Rule) -> Iterator[Rows]:
             [_second(fields) for fields in rows] if columns == 2 else None,
             reasons,
         )
+
+
+def _reason(fields: list[bytes], columns: tuple[str, ...], number: int) -> str:
+    if number == 1 and rules.is_header(fields):
+        return (
+            "a header line, where none is expected; remove it (tail -n +2), or name its "
+            "columns: --sequence-column, --expression-column"
+        )
+    return rules.malformed(fields, columns)
 
 
 def _word(field: bytes) -> str:

@@ -14,8 +14,13 @@ from typing import Any
 
 # glibc gives large arrays back to the system when they are freed and takes them anew, zeroed page
 # by page, for the next block: half of the time of a worker whose arrays all have about 1 MB. Told
-# so, it keeps them. Other systems ignore these names.
-_KEEP_MEMORY = {"MALLOC_MMAP_THRESHOLD_": str(1 << 28), "MALLOC_TRIM_THRESHOLD_": str(1 << 28)}
+# so, it keeps them. NumPy's OpenBLAS starts a thread for each core, which no task here has a use
+# for: half of the time of importing NumPy. Other systems and libraries ignore these names.
+_ENVIRONMENT = {
+    "MALLOC_MMAP_THRESHOLD_": str(1 << 28),
+    "MALLOC_TRIM_THRESHOLD_": str(1 << 28),
+    "OPENBLAS_NUM_THREADS": "1",
+}
 
 Run = Callable[[Callable[[Any], Any], Iterable[Any]], Iterator[Any]]
 
@@ -30,8 +35,8 @@ def pool(count: int) -> Iterator[Run]:
     if count == 1:
         yield map
         return
-    before = {name: os.environ.get(name) for name in _KEEP_MEMORY}
-    os.environ.update(_KEEP_MEMORY)
+    before = {name: os.environ.get(name) for name in _ENVIRONMENT}
+    os.environ.update(_ENVIRONMENT)
     context = multiprocessing.get_context("spawn")
     executor = concurrent.futures.ProcessPoolExecutor(count, context, _end_with_parent)
 

@@ -62,7 +62,7 @@ NUMBERS = st.one_of(
     st.floats(allow_nan=False, allow_infinity=False).map(repr),
     st.integers(-(10**17), 10**17).map(str),
     st.decimals(-20, 20, places=13).map(str),
-    st.text("0123456789.+-eE", min_size=1, max_size=20),
+    st.text("0123456789.+-eE", min_size=1, max_size=30),
 )
 
 

@@ -151,6 +151,13 @@ def test_malformed_goes_before_the_filters(tmp_path):
     assert read(written(tmp_path, b"NNNN nan\nA nan\n"))[1] == text.Counts(2, 2, 0, 0, 0)
 
 
+def test_all_malformed_lines_are_counted_and_only_so_many_get_a_reason_as_are_shown():
+    _, counts, rejects = text.parse(b"A\nA\n\nA\n" + LINES, SHORT, "x", 1, shown=2)
+    reason = "expected SEQUENCE and EXPRESSION, found 1 column"
+    assert rejects == [f"x:1: {reason}", f"x:2: {reason}"]
+    assert (counts.malformed, counts.kept) == (3, 3)
+
+
 def test_a_header_line_is_named_as_one(tmp_path):
     path = written(tmp_path, b"sequence\texpression\n" + LINES)
     header = "a header line, where none is expected; remove it (tail -n +2), or name its "
