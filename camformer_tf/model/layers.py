@@ -12,7 +12,7 @@ import numpy as np
 import tensorflow as tf
 
 _PACKAGE = "camformer_tf"
-_FUSED = ("float32", "bfloat16", "float16")  # what TensorFlow's fused normalisation computes in
+_FUSED = ("bfloat16", "float16")  # in float32, several replicas shall come to the weights of one
 _LARGE_KERNEL = 1 << 20  # values from which on a gradient is faster as a convolution
 _GROUP = 128  # examples, and
 _PIECE = 64  # positions of them, that make one such convolution's channels and window
@@ -35,7 +35,8 @@ class Conv1D(keras.layers.Conv1D):
 
 @keras.saving.register_keras_serializable(package=_PACKAGE)
 class BatchNormalization(keras.layers.BatchNormalization):
-    """Batch normalisation of the last axis, by TensorFlow's fused operation on a single replica.
+    """Batch normalisation of the last axis; in 16 bits on a single replica by TensorFlow's fused
+    operation, whose sums differ from Keras' by float32 rounding.
 
     Its moving variance is the biased one, as Keras has it, on any number of replicas.
     """

@@ -39,7 +39,11 @@ class AdamW(keras.optimizers.AdamW):
 
     def update_step(self, gradient, variable, learning_rate):
         index, kind = self._get_variable_index(variable), variable.dtype
-        beta_1, beta_2 = (tf.cast(beta, kind) for beta in (self.beta_1, self.beta_2))
+        # tf.cast would take a Python number through float32.
+        beta_1, beta_2 = (
+            tf.cast(beta, kind) if isinstance(beta, keras.Variable) else tf.constant(beta, kind)
+            for beta in (self.beta_1, self.beta_2)
+        )
         first, root = self._correction(beta_1), tf.sqrt(self._correction(beta_2))
         tf.raw_ops.ResourceApplyAdam(
             var=variable.handle,
