@@ -9,6 +9,7 @@ from camformer_tf import errors, recipe, rundir
 from camformer_tf.data import predictions, records, sequence
 from camformer_tf.model import predict, rescnn
 
+PRECISIONS = ("float32", "mixed_bfloat16")
 SETTINGS = recipe.load("smoke", ["data.encoding=onehot_purine"])
 
 
@@ -56,6 +57,20 @@ def test_a_saved_model_carries_its_recipe_and_loads_in_plain_keras(saved, networ
     plain = keras.models.load_model(saved)
     for a, b in zip(plain.get_weights(), network.get_weights(), strict=True):
         np.testing.assert_array_equal(a, b)
+
+
+def test_bfloat16_predictions_are_those_of_float32_to_its_8_bits(saved, letters):
+    exact, coarse = (predict.load(saved, 64, p).predict(letters) for p in PRECISIONS)
+    difference = np.abs(coarse - exact).max()
+    # Each of four layers rounds to 2^-9 of a value; the head mixes values of either sign.
+    assert 0 < difference < 0.05 * np.abs(exact).max()
+
+
+def test_an_export_predicts_in_float32_only(saved, tmp_path):
+    (tmp_path / "1").mkdir()
+    (tmp_path / "1" / "saved_model.pb").touch()
+    with pytest.raises(errors.UserError, match="predicts in float32, found --precision mixed_b"):
+        predict.load(tmp_path, precision="mixed_bfloat16")
 
 
 def test_saving_again_replaces_the_file_and_leaves_no_other(network, tmp_path):
