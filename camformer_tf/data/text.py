@@ -104,9 +104,15 @@ class Source(io.RawIOBase):
         return True
 
     def readinto(self, buffer) -> int:
-        size = self._file.readinto(buffer)
+        view = memoryview(buffer)
+        if isinstance(self._file, io.BufferedIOBase):
+            size = self._file.readinto(view)
+        else:  # TensorFlow's files can only read
+            read = self._file.read(len(view))
+            size = len(read)
+            view[:size] = read
         self.size += size
-        self.digest.update(memoryview(buffer)[:size])
+        self.digest.update(view[:size])
         return size
 
     def blocks(self) -> Iterator[Block]:
