@@ -43,7 +43,8 @@ class BatchNormalization(keras.layers.BatchNormalization):
 
     def call(self, inputs, training=None, mask=None):
         several = tf.distribute.get_strategy().num_replicas_in_sync > 1
-        if not training or several or self.compute_dtype not in _FUSED:
+        fused = training and self.trainable and not several and self.compute_dtype in _FUSED
+        if not fused:
             return super().call(inputs, training=training, mask=mask)
         count = tf.cast(tf.size(inputs) / inputs.shape[-1], tf.float32)
         outputs, mean, variance, *_ = tf.raw_ops.FusedBatchNormV3(
@@ -83,7 +84,8 @@ def _still(bias: tf.Tensor):
 def _convolve(inputs: tf.Tensor, kernel: tf.Tensor, padding: str) -> tf.Tensor:
     """Returns a convolution (B, 1, L', F) of inputs (B, 1, L, C) with a kernel (1, K, C, F)."""
     on_cpu = not tf.config.list_logical_devices("GPU")
-    if on_cpu and kernel.dtype == tf.bfloat16 and math.prod(kernel.shape) >= _LARGE_KERNEL:
+    large = kernel.dtype == tf.bfloat16 and math.prod(kernel.shape) >= _LARGE_KERNEL
+    if on_cpu and large and inputs.shape[0]:  # whose groups need a batch of known size
         return _with_convolved_gradient(inputs, kernel, padding)
     return tf.nn.conv2d(inputs, kernel, 1, padding)
 

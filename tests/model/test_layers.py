@@ -62,6 +62,19 @@ def test_large_kernels_in_bfloat16_take_that_gradient_and_agree_with_float32():
     _close(made["mixed_bfloat16"], made["float32"], 2e-2)
 
 
+def test_large_kernels_train_in_batches_of_unknown_size():
+    layer = layers.Conv1D(512, 10, padding="same", dtype="mixed_bfloat16")
+    layer.build((None, 12, 512))
+
+    @tf.function(input_signature=[tf.TensorSpec([None, 12, 512], tf.bfloat16)])
+    def gradient(x):
+        with tf.GradientTape() as tape:
+            total = tf.reduce_sum(layer(x))
+        return tape.gradient(total, layer.trainable_variables)[0]
+
+    assert np.abs(gradient(tf.ones((3, 12, 512), tf.bfloat16))).max() > 0
+
+
 def test_the_bias_before_a_normalisation_gets_the_gradient_0_exactly():
     layer = layers.Conv1D(6, 3, padding="same")
     layer.build((None, 20, 4))
@@ -97,6 +110,13 @@ def test_normalisation_trains_as_keras_own(dtype, part):
         made.append(_run(layer, x, _normal(16, 30, 8, seed=5), training=True))
     _close(*made, part)
     _close(both[0].get_weights(), both[1].get_weights(), part)  # moving statistics too
+
+
+def test_frozen_normalisation_uses_and_keeps_its_moving_statistics():
+    layer = layers.BatchNormalization(dtype="mixed_bfloat16", trainable=False, epsilon=0.0)
+    x = tf.cast(_normal(5, 6, 4) + 3, tf.bfloat16)
+    np.testing.assert_array_equal(layer(x, training=True), layer(x))
+    np.testing.assert_array_equal(layer.get_weights()[2], np.zeros(4))
 
 
 def test_normalisation_in_float64_is_computed_in_it():
