@@ -13,7 +13,7 @@ import tensorflow as tf
 
 _PACKAGE = "camformer_tf"
 _FUSED = ("bfloat16", "float16")  # in float32, several replicas shall come to the weights of one
-_LARGE_KERNEL = 1 << 20  # values from which on a gradient is faster as a convolution
+_LARGE_KERNEL = 1 << 19
 _GROUP = 128  # examples, and
 _PIECE = 64  # positions of them, that make one such convolution's channels and window
 
@@ -28,7 +28,9 @@ class Conv1D(keras.layers.Conv1D):
     """
 
     def call(self, inputs):
-        outputs = _convolve(inputs[:, None], self.kernel[None], self.padding.upper())
+        outputs = _convolve(
+            tf.expand_dims(inputs, 1), tf.expand_dims(self.kernel, 0), self.padding.upper()
+        )
         outputs = tf.nn.bias_add(outputs, _still(tf.convert_to_tensor(self.bias)))
         return tf.squeeze(self.activation(outputs), 1)
 
@@ -70,7 +72,19 @@ class Dropout(keras.layers.Dropout):
     def call(self, inputs, training=False):
         if not training or not self.rate:
             return inputs
-        return _drop(inputs, tf.cast(self.seed_generator.next(), tf.uint32), self.rate)
+        seed = tf.cast(self.seed_generator.next(), tf.uint32)
+        return _drop(inputs, seed, self.rate, relu=False)
+
+
+@keras.saving.register_keras_serializable(package=_PACKAGE)
+class ReLUDropout(keras.layers.Dropout):
+    """ReLU and then dropout, in the one pass that dropout takes."""
+
+    def call(self, inputs, training=False):
+        if not training or not self.rate:
+            return tf.nn.relu(inputs)
+        seed = tf.cast(self.seed_generator.next(), tf.uint32)
+        return _drop(inputs, seed, self.rate, relu=True)
 
 
 # === Convolution ===
@@ -142,30 +156,33 @@ def _kernel_gradient(padded: tf.Tensor, upstream: tf.Tensor, width: int) -> tf.T
 # === Dropout ===
 
 
-def _drop(inputs: tf.Tensor, seed: tf.Tensor, rate: float) -> tf.Tensor:
-    """Returns inputs of which a part `rate` is 0, and the others are larger to make up for it.
+def _drop(inputs: tf.Tensor, seed: tf.Tensor, rate: float, *, relu: bool) -> tf.Tensor:
+    """Returns inputs of which a part `rate` is 0, and the others are larger to make up for it; with
+    `relu`, those below 0 are 0 too.
 
     Args:
         seed: uint32 (2,).
     """
+    threshold, scale = np.uint32(round(rate * 2**32)), 1 / (1 - rate)
+    drawn = seed, tf.constant(threshold), tf.constant(scale, inputs.dtype)
 
     @tf.custom_gradient
     def drop(inputs):
-        return _masked(inputs, seed, rate), lambda upstream: _masked(upstream, seed, rate)
+        gate = inputs if relu else None
+        return _masked(inputs, gate, *drawn), lambda upstream: _masked(upstream, gate, *drawn)
 
     return drop(inputs)
 
 
-def _masked(values: tf.Tensor, seed: tf.Tensor, rate: float) -> tf.Tensor:
-    threshold, scale = np.uint32(round(rate * 2**32)), 1 / (1 - rate)
-    return _masked_by_hash(values, seed, tf.constant(threshold), tf.constant(scale, values.dtype))
-
-
 @tf.function(jit_compile=True, autograph=False)  # one pass; without it the same values, in many
-def _masked_by_hash(values, seed, threshold, scale):
+def _masked(values, gate, seed, threshold, scale):
     place = tf.cast(tf.reshape(tf.range(tf.size(values)), tf.shape(values)), tf.uint32)
-    drawn = _hash(tf.bitwise.bitwise_xor(_hash(place + seed[1] * 0x9E3779B9), seed[0]))
-    return tf.where(drawn < threshold, tf.zeros([], values.dtype), values * scale)
+    key = _hash(tf.bitwise.bitwise_xor(_hash(seed[1] * 0x9E3779B9), seed[0]))
+    drawn = _hash(place + key)
+    dropped = drawn < threshold
+    if gate is not None:
+        dropped |= gate <= 0
+    return tf.where(dropped, tf.zeros([], values.dtype), values * scale)
 
 
 def _hash(x: tf.Tensor) -> tf.Tensor:

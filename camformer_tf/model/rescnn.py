@@ -1,8 +1,9 @@
 """The residual CNN, a Keras functional model built from a recipe.
 
 Layer names are the checkpoint's contract: flanks where the recipe changes them; pad_I, conv_I,
-norm_I, relu_I, pool_I, dropout_I and add_I for block I (counted from 1); flatten, dense_J,
-dense_relu_J and dense_dropout_J for the head's layer J; and expression for the last.
+norm_I, pool_I, relu_I (relu_dropout_I with dropout) and add_I for block I (counted from 1);
+flatten, dense_J, dense_relu_J and dense_dropout_J for the head's layer J; and expression for the
+last.
 """
 
 from __future__ import annotations
@@ -170,7 +171,10 @@ def _check_pairs(config: recipe.ModelConfig, lengths: list[int]) -> None:
 
 
 def _block(x, block: recipe.Block, padding: str | int, i: int, seed: int, dtype: str, folded: bool):
-    """Convolution → batch normalisation → ReLU → pooling → dropout."""
+    """Convolution → batch normalisation → pooling → ReLU → dropout.
+
+    The original pools after ReLU, which is the same: the largest of several is above 0 or not.
+    """
     if padding != "same":
         x = keras.layers.ZeroPadding1D(
             padding, data_format="channels_last", name=f"pad_{i}", dtype=dtype
@@ -194,7 +198,6 @@ def _block(x, block: recipe.Block, padding: str | int, i: int, seed: int, dtype:
             name=f"norm_{i}",
             dtype=dtype,
         )(x)
-        x = keras.layers.ReLU(name=f"relu_{i}", dtype=dtype)(x)
     if block.pool:
         x = keras.layers.MaxPooling1D(
             block.pool.size,
@@ -204,7 +207,12 @@ def _block(x, block: recipe.Block, padding: str | int, i: int, seed: int, dtype:
             name=f"pool_{i}",
             dtype=dtype,
         )(x)
-    return x if folded else _dropout(x, block.dropout, f"dropout_{i}", seed, dtype)
+    if folded:
+        return x
+    if not block.dropout:
+        return keras.layers.ReLU(name=f"relu_{i}", dtype=dtype)(x)
+    drawn = recipe.sub_seed(seed, f"dropout_{i}")
+    return layers.ReLUDropout(block.dropout, seed=drawn, name=f"relu_dropout_{i}", dtype=dtype)(x)
 
 
 def _dropout(x, rate: float, name: str, seed: int, dtype: str):
