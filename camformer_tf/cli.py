@@ -308,6 +308,18 @@ _overrides = option(
     type=click.Choice(["auto", "float32", "mixed_bfloat16", "mixed_float16"]),
     help="auto: what the devices compute in fastest. Head, scores and the saved model are float32.",
 )
+@option(
+    "--xla",
+    default="auto",
+    type=click.Choice(["auto", "on", "off"]),
+    help="Compile the training step by XLA; auto: on a single GPU.",
+)
+@option(
+    "--steps-per-call",
+    type=click.IntRange(1),
+    help="Training steps between two looks at callbacks and signals; by default 50 on GPUs, else "
+    "1. The numbers are the same.",
+)
 @option("--require-gpu", is_flag=True, help="Refuse to train on a CPU.")
 @option(
     "--data",

@@ -43,7 +43,8 @@ scores = callbacks.CorrelationScores(
     predict=predict.letters_predictor(model, "onehot"),
 )
 loop.train(model, batches, loss=optimizer.loss("l1"), table=sequence.table("onehot"),
-           strategy=made.strategy, epochs=int(epochs), batch_size=128, callbacks=[scores])
+           strategy=made.strategy, epochs=int(epochs), batch_size=128, callbacks=[scores],
+           steps_per_call=5 if kind == "mirrored" else 1)
 variables = {f"{i:03d} {v.path}": keras.ops.convert_to_numpy(v)
              for i, v in enumerate(model.variables) if "seed" not in v.path}
 history = {f"history {k}": np.array(v) for k, v in model.history.history.items()

@@ -46,13 +46,13 @@ class Checkpoints:
         Args:
             calls: those that are `callbacks.Stateful` are kept.
             facts: what a run that goes on must have in common with the one that began: name → text.
-            every: steps between checkpoints within an epoch; by their cost without it.
+            every: the fewest steps between checkpoints within an epoch; by their cost without it.
             writes: whether this process writes, as one worker of several does; all of them read.
         """
         self._folder, self._model, self._facts = folder, model, facts
         self._calls = [call for call in calls if isinstance(call, callbacks.Stateful)]
         self._every, self._writes = every, writes
-        self._cost, self._last = _FIRST_COST, time.perf_counter()
+        self._cost, self._last, self._step = _FIRST_COST, time.perf_counter(), 0
 
     def restore(self) -> loop.Progress:
         """Sets model, callbacks and history to the newest whole checkpoint, and returns how far it
@@ -77,13 +77,14 @@ class Checkpoints:
         for call in self._calls:
             call.restore(head["callbacks"][type(call).__name__])
         self._model.history.history, self._model.history.epoch = head["history"], head["epochs"]
+        self._step = progress.step
         _log.info(f"going on in epoch {progress.epoch + 1} after {progress.step:,} steps")
         return progress
 
     def after_step(self, progress: loop.Progress) -> None:
         """Keeps the training if it is time to."""
         if self._every and progress.step:
-            due = progress.step % self._every == 0
+            due = progress.step - self._step >= self._every
         else:
             since = time.perf_counter() - self._last
             due = not progress.step or self._cost < _SHARE * since
@@ -118,7 +119,7 @@ class Checkpoints:
         if path.exists():
             os.replace(path, self._folder / _BEFORE)
         os.replace(temporary, path)
-        self._last = time.perf_counter()
+        self._last, self._step = time.perf_counter(), progress.step
         self._cost = self._last - start
 
     def finish(self) -> None:

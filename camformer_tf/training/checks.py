@@ -19,7 +19,8 @@ _log = logging.getLogger(__name__)
 class Options:
     """How a run is carried out, which is no part of what it is.
 
-    kind, devices, precision, require_gpu, timeout: see `strategy.make`. data: see `dataset.load`.
+    kind, devices, precision, xla, require_gpu, timeout: see `strategy.make`. steps_per_call: see
+    `loop.train`; by default what suits the devices. data: see `dataset.load`.
     resume: go on with a run that was stopped; start it where there is none. checkpoint_steps: see
     `checkpoint.Checkpoints`. overwrite: whether a run that is there may be replaced.
     """
@@ -27,6 +28,8 @@ class Options:
     kind: str = "auto"
     devices: int | None = None
     precision: str = "auto"
+    xla: str = "auto"
+    steps_per_call: int | None = None
     require_gpu: bool = False
     timeout: float = strategy.WORKER_TIMEOUT
     data: str = "auto"
@@ -55,6 +58,21 @@ def records(settings: recipe.Recipe, records_dir: Path) -> None:
                 f"{records_dir}: has no split {split!r}, which training needs. "
                 f"Its splits: {', '.join(described.splits)}."
             )
+
+
+def one_step_at_a_time(settings: recipe.Recipe, options: Options) -> bool:
+    """Returns whether the schedule sets its rate before every step.
+
+    Raises:
+        errors.UserError: it does, and several steps a call are asked for.
+    """
+    every_step = settings.train.schedule == "onecycle"
+    if every_step and (options.steps_per_call or 1) > 1:
+        raise errors.UserError(
+            f"--steps-per-call {options.steps_per_call}: train.schedule onecycle sets the learning "
+            "rate before every step, so that a call makes one. Leave the option out."
+        )
+    return every_step
 
 
 def finished(run_dir: Path, options: Options, facts: dict[str, str]) -> run.Run | None:

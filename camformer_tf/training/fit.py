@@ -64,6 +64,7 @@ def fit(
         loop.Stopped: a signal came; the run is kept as it stood.
     """
     start = time.perf_counter()
+    one_at_a_time = checks.one_step_at_a_time(settings, options)
     checks.records(settings, records_dir)
     facts = {
         "recipe": recipe.dump(settings),
@@ -76,6 +77,7 @@ def fit(
         options.kind,
         options.devices,
         options.precision,
+        xla=options.xla,
         require_gpu=options.require_gpu,
         timeout=options.timeout,
     )
@@ -99,7 +101,8 @@ def fit(
         checkpoints = checkpoint.Checkpoints(
             folder, model, calls, facts, every=every, writes=made.chief
         )
-        _train(settings, model, training, made, calls, checkpoints)
+        steps = 1 if one_at_a_time else options.steps_per_call or made.steps_per_call
+        _train(settings, model, training, made, calls, checkpoints, steps)
         told = run.Run(
             versions=run.versions(),
             devices=list(made.names),
@@ -126,6 +129,7 @@ def _train(
     made: strategy.Devices,
     calls: list[keras.callbacks.Callback],
     checkpoints: checkpoint.Checkpoints,
+    steps_per_call: int,
 ) -> None:
     try:
         loop.train(
@@ -138,6 +142,8 @@ def _train(
             batch_size=settings.train.batch_size,
             callbacks=calls,
             checkpoints=checkpoints,
+            steps_per_call=steps_per_call,
+            xla=made.xla,
         )
     except loop.Stopped as stopped:
         checkpoints.save(stopped.progress)

@@ -68,6 +68,8 @@ def train(
     batch_size: int,
     callbacks: Sequence[keras.callbacks.Callback],
     checkpoints: Checkpoints | None = None,
+    steps_per_call: int = 1,
+    xla: bool = False,
 ) -> None:
     """Trains a model whose `optimizer` is set, until the last epoch or until a callback stops it.
 
@@ -82,6 +84,9 @@ def train(
         table: the encoding, float32 (256, C); letters become channels within the step.
         batch_size: of all replicas together.
         checkpoints: where the training begins, and what is told how far it has come.
+        steps_per_call: how many steps TensorFlow makes between two looks at callbacks, checkpoints
+            and signals. The numbers are the same.
+        xla: whether XLA compiles a step; on one device only.
 
     Raises:
         errors.UserError: the loss is not finite.
@@ -96,7 +101,8 @@ def train(
     run = _Run(
         model,
         batches,
-        _step(model, loss, tf.constant(table), strategy, batch_size),
+        _steps(model, loss, tf.constant(table), strategy, batch_size, xla=xla),
+        steps_per_call,
         strategy,
         calls,
         checkpoints.after_step if checkpoints else lambda progress: None,
@@ -117,7 +123,8 @@ class _Run:
 
     model: keras.Model
     batches: dataset.Batches
-    step: Callable
+    steps: Callable
+    steps_per_call: int
     strategy: tf.distribute.Strategy
     calls: keras.callbacks.CallbackList
     after_step: Callable[[Progress], None]
@@ -130,15 +137,18 @@ def _epoch(run: _Run, progress: Progress, received: list[int]) -> dict[str, floa
     begin, first = time.perf_counter(), progress.step
     while progress.step < run.batches.steps and not run.model.stop_training:
         run.calls.on_train_batch_begin(progress.step)
-        sums, *pair = run.step(data, tf.constant(float(bool(received))))
-        value, stop = sums.numpy().tolist()
-        progress.total += _finite(value, progress)
-        for kept, part in zip((progress.expression, progress.prediction), pair, strict=True):
-            kept.append(run.strategy.experimental_local_results(part)[0].numpy())
-        progress.step += 1
+        count = min(run.steps_per_call, run.batches.steps - progress.step)
+        sums, pairs = run.steps(data, tf.constant(float(bool(received))), tf.constant(count))
+        losses, stops = sums.numpy().T.tolist()
+        for value in losses:
+            progress.total += _finite(value, progress)
+            progress.step += 1
+        expression, prediction = pairs.numpy().T
+        progress.expression.append(expression)
+        progress.prediction.append(prediction)
         run.calls.on_train_batch_end(progress.step - 1, {"loss": progress.total / progress.step})
         run.after_step(progress)
-        if stop:
+        if any(stops):
             raise Stopped(received[0] if received else signal.SIGTERM, progress)
     seconds = max(time.perf_counter() - begin, 1e-9)
     expression = np.concatenate(progress.expression)
@@ -152,9 +162,10 @@ def _epoch(run: _Run, progress: Progress, received: list[int]) -> dict[str, floa
     }
 
 
-def _step(model, loss, table, strategy, batch_size):
-    """Returns a graph function: iterator, whether to stop (0 or 1) → of a batch the mean loss and
-    how many replicas are to stop, (2,); and of all its examples expression and prediction."""
+def _steps(model, loss, table, strategy, batch_size, *, xla):
+    """Returns a graph function: iterator, whether to stop (0 or 1), number of steps → of each step
+    the mean loss and how many replicas are to stop, (steps, 2); and of all examples expression and
+    prediction, (steps * batch_size, 2)."""
 
     def replica_step(batch, stop):
         letters, expression, *weight = batch
@@ -170,15 +181,23 @@ def _step(model, loss, table, strategy, batch_size):
         gradients = tape.gradient(scaled, model.trainable_variables)
         model.optimizer.apply(_agreed(gradients, model.optimizer), model.trainable_variables)
         replicas = tf.distribute.get_replica_context()
-        pair = replicas.all_gather(tf.stack([expression, prediction], axis=1), axis=0)
-        return tf.stack([value, stop]), pair[:, 0], pair[:, 1]
+        pairs = replicas.all_gather(tf.stack([expression, prediction], axis=1), axis=0)
+        return tf.stack([value, stop]), pairs
+
+    if xla:
+        replica_step = tf.function(replica_step, jit_compile=True)
 
     @tf.function
-    def step(data, stop):
-        pair, expression, prediction = strategy.run(replica_step, args=(next(data), stop))
-        return strategy.reduce("SUM", pair, axis=None), expression, prediction
+    def steps(data, stop, count):
+        sums = tf.TensorArray(tf.float32, count, element_shape=[2])
+        examples = tf.TensorArray(tf.float32, count, element_shape=[None, 2])
+        for i in tf.range(count):
+            parts, pairs = strategy.run(replica_step, args=(next(data), stop))
+            sums = sums.write(i, strategy.reduce("SUM", parts, axis=None))
+            examples = examples.write(i, strategy.experimental_local_results(pairs)[0])
+        return sums.stack(), examples.concat()
 
-    return step
+    return steps
 
 
 def _agreed(gradients: list, made: keras.optimizers.Optimizer) -> list:

@@ -15,6 +15,9 @@ from camformer_tf.training import workers
 KINDS = ("auto", "one", "mirrored", "multiworker", "slurm")
 PRECISIONS = ("auto", "float32", "mixed_bfloat16", "mixed_float16")
 WORKER_TIMEOUT = 300  # seconds that workers wait for each other at the start
+XLA = ("auto", "on", "off")
+
+_GPU_STEPS_PER_CALL = 50  # of the recipe mini on an H100, some 20 ms
 
 _log = logging.getLogger(__name__)
 
@@ -22,7 +25,8 @@ _log = logging.getLogger(__name__)
 @dataclasses.dataclass(frozen=True)
 class Devices:
     """The devices of a run: their names; "one", "mirrored" or "multiworker", and the strategy
-    behind it; which worker of how many this process is; the policy of layers, and why."""
+    behind it; which worker of how many this process is; the policy of layers, and why; how many
+    training steps a call makes, and whether XLA compiles them."""
 
     names: tuple[str, ...]
     kind: str
@@ -31,6 +35,8 @@ class Devices:
     reason: str
     worker: int = 0
     workers: int = 1
+    steps_per_call: int = 1
+    xla: bool = False
 
     @property
     def replicas(self) -> int:
@@ -44,9 +50,10 @@ class Devices:
     def banner(self) -> str:
         """Returns a line for a person."""
         who = f" (worker {self.worker} of {self.workers})" if self.workers > 1 else ""
+        compiled = ", compiled by XLA" if self.xla else ""
         return (
             f"training on {', '.join(self.names)}{who}, strategy {self.kind}, "
-            f"{self.precision}: {self.reason}"
+            f"{self.precision}: {self.reason}{compiled}"
         )
 
 
@@ -55,6 +62,7 @@ def make(
     count: int | None = None,
     precision: str = "auto",
     *,
+    xla: str = "auto",
     require_gpu: bool = False,
     timeout: float = WORKER_TIMEOUT,
 ) -> Devices:
@@ -66,12 +74,13 @@ def make(
         count: how many GPUs to use (all by default); without a GPU, into how many logical devices
             to split the CPU.
         precision: the policy of layers, or "auto": what the devices compute in fastest.
+        xla: whether XLA compiles the training step: "on", "off", or "auto" on a single GPU.
         require_gpu: whether to refuse to train without a GPU.
         timeout: seconds after which a process whose fellow workers have not come ends itself.
 
     Raises:
         errors.UserError: devices or workers that are not there or not told, or `count` above 1 with
-            "one".
+            "one", or XLA for several devices.
     """
     cluster = workers.cluster(kind)
     gpus = tf.config.list_physical_devices("GPU")
@@ -94,14 +103,20 @@ def make(
     if not gpus and policy != "float32":
         _one_operation_at_a_time()
     names = tuple(f"{'GPU' if gpus else 'CPU'}:{i}" for i in range(count))
+    steps = _GPU_STEPS_PER_CALL if gpus else 1
+    several = bool(cluster) or kind == "mirrored" or count > 1
+    if several and xla == "on":
+        raise errors.UserError("--xla on: a step of several devices is not compiled; leave it out.")
     if cluster:
-        strategy = workers.strategy(cluster, timeout)
+        strategy = workers.strategy(cluster, timeout, on_gpus=bool(gpus))
         worker, number = cluster["task"]["index"], len(cluster["cluster"]["worker"])
-        return Devices(names, "multiworker", strategy, policy, reason, worker, number)
-    if kind == "mirrored" or count > 1:
+        return Devices(names, "multiworker", strategy, policy, reason, worker, number, steps)
+    if several:  # on GPUs by NCCL, unasked
         strategy = tf.distribute.MirroredStrategy(list(names))
-        return Devices(names, "mirrored", strategy, policy, reason)
-    return Devices(names, "one", tf.distribute.get_strategy(), policy, reason)
+        return Devices(names, "mirrored", strategy, policy, reason, steps_per_call=steps)
+    compiled = xla == "on" or (xla == "auto" and bool(gpus))
+    one = tf.distribute.get_strategy()
+    return Devices(names, "one", one, policy, reason, steps_per_call=steps, xla=compiled)
 
 
 # === Precision ===

@@ -82,8 +82,11 @@ def slurm_config(variables: Mapping[str, str], port: int = _SLURM_PORT) -> dict:
     return {"cluster": {"worker": workers}, "task": {"type": "worker", "index": rank}}
 
 
-def strategy(cluster: dict, timeout: float) -> tf.distribute.MultiWorkerMirroredStrategy:
-    """Returns the strategy over all workers, once they are there.
+def strategy(
+    cluster: dict, timeout: float, *, on_gpus: bool
+) -> tf.distribute.MultiWorkerMirroredStrategy:
+    """Returns the strategy over all workers, once they are there; GPUs speak by NCCL, which
+    TensorFlow uses between hosts only when told.
 
     Raises:
         errors.UserError: some have not come in so many seconds.
@@ -92,8 +95,12 @@ def strategy(cluster: dict, timeout: float) -> tf.distribute.MultiWorkerMirrored
     # Should one be lost just now, TensorFlow would wait for ever, in native code that no exception
     # and no Python thread reaches.
     faulthandler.dump_traceback_later(timeout, exit=True)
+    means = tf.distribute.experimental.CommunicationImplementation
+    options = tf.distribute.experimental.CommunicationOptions(
+        implementation=means.NCCL if on_gpus else means.RING
+    )
     try:
-        return tf.distribute.MultiWorkerMirroredStrategy()
+        return tf.distribute.MultiWorkerMirroredStrategy(communication_options=options)
     finally:
         faulthandler.cancel_dump_traceback_later()
 

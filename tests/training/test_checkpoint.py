@@ -1,4 +1,5 @@
 import dataclasses
+import json
 import shutil
 import signal
 import subprocess
@@ -88,6 +89,16 @@ def test_a_run_killed_after_any_step_goes_on_as_if_it_had_not_been(
     killed_after(tmp_path / "run", settings, steps, options, monkeypatch)
     fit.fit(settings, SAMPLE, tmp_path / "run", options)
     assert state(tmp_path / "run") == state(whole(schedule))
+
+
+def test_a_run_of_several_steps_a_call_goes_on_as_one_of_single_steps(whole, tmp_path, monkeypatch):
+    settings = recipe.load("smoke", [*SET, "train.schedule=plateau"])
+    options = dataclasses.replace(OPTIONS, checkpoint_steps=3, steps_per_call=4)
+    killed_after(tmp_path / "run", settings, 2, options, monkeypatch)
+    with np.load(checkpoint.newest(tmp_path / "run" / rundir.CHECKPOINTS)) as saved:
+        assert json.loads(str(saved["head"]))["progress"]["step"] == 8
+    fit.fit(settings, SAMPLE, tmp_path / "run", options)
+    assert state(tmp_path / "run") == state(whole("plateau"))
 
 
 def test_a_run_killed_time_and_again_goes_on_as_if_it_had_not_been(whole, tmp_path, monkeypatch):

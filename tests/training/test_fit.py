@@ -314,6 +314,14 @@ def test_a_one_cycle_run_records_the_falling_rate(library, tmp_path):
     assert rates[1] == pytest.approx(4e-8)
 
 
+def test_a_schedule_of_every_step_does_not_go_with_several_steps_a_call(library, tmp_path):
+    settings = recipe.load("smoke", [*QUICK, "train.schedule=onecycle"])
+    options = dataclasses.replace(FLOAT32, steps_per_call=4)
+    with pytest.raises(errors.UserError, match="--steps-per-call 4: train.schedule onecycle"):
+        fit.fit(settings, library, tmp_path / "run", options)
+    assert not (tmp_path / "run").exists()
+
+
 def test_a_run_that_is_there_is_not_replaced_unasked(run, library):
     path, _, _ = run
     before = (path / rundir.LOG).read_bytes()

@@ -1,3 +1,4 @@
+import dataclasses
 import subprocess
 import sys
 
@@ -26,8 +27,8 @@ def examples() -> text.Examples:
     return text.Examples(letters, expression.astype(np.float32))
 
 
-def new_model(made: keras.optimizers.Optimizer) -> keras.Model:
-    model = rescnn.build(SETTINGS, length=30)
+def new_model(made: keras.optimizers.Optimizer, settings=SETTINGS) -> keras.Model:
+    model = rescnn.build(settings, length=30)
     model.optimizer = made
     made.build(model.trainable_variables)
     return model
@@ -38,7 +39,7 @@ def held(examples: text.Examples) -> dataset.Batches:
     return dataset.Batches("memory", len(examples.expression), 6, epoch)
 
 
-def train(model, examples, epochs=2, callbacks=(), loss="l1"):
+def train(model, examples, epochs=2, callbacks=(), loss="l1", steps_per_call=1, xla=False):
     loop.train(
         model,
         held(examples),
@@ -48,6 +49,8 @@ def train(model, examples, epochs=2, callbacks=(), loss="l1"):
         epochs=epochs,
         batch_size=16,
         callbacks=list(callbacks),
+        steps_per_call=steps_per_call,
+        xla=xla,
     )
     return model.history.history
 
@@ -123,6 +126,43 @@ def test_a_callback_can_stop_it_in_the_middle_of_an_epoch(examples):
     stop = Stop()
     history = train(new_model(keras.optimizers.SGD(0.01)), examples, epochs=5, callbacks=[stop])
     assert (stop.seen, len(history["loss"])) == (3, 1)
+
+
+WITH_DROPOUT = dataclasses.replace(
+    SETTINGS, blocks=tuple(dataclasses.replace(block, dropout=0.3) for block in SETTINGS.blocks)
+)
+
+
+@pytest.mark.parametrize("steps_per_call", [4, 100])
+def test_several_steps_a_call_come_to_the_same_bits(examples, steps_per_call):
+    class Look(keras.callbacks.Callback):
+        seen = []
+
+        def on_train_batch_end(self, batch, logs=None):
+            self.seen.append(batch)
+
+    look, results = Look(), []
+    for number, calls in ((1, []), (steps_per_call, [look])):
+        made = optimizer.optimizer(recipe.TrainConfig())
+        model = new_model(made, WITH_DROPOUT)
+        history = train(model, examples, callbacks=calls, steps_per_call=number)
+        del history["sequences_per_second"]
+        values = [*model.variables, *made.variables]
+        results.append((history, [keras.ops.convert_to_numpy(v).tobytes() for v in values]))
+    assert results[0] == results[1]
+    assert look.seen == ([3, 5] if steps_per_call == 4 else [5]) * 2  # of 6 steps an epoch
+
+
+def test_a_step_compiled_by_xla_trains_as_one_that_is_not(examples):
+    results = []
+    for xla in (False, True):
+        model = new_model(keras.optimizers.SGD(0.01), WITH_DROPOUT)
+        history = train(model, examples, steps_per_call=3, xla=xla)
+        results.append((history, model.get_weights()))
+    (history, weights), (compiled_history, compiled) = results
+    assert compiled_history["loss"] == pytest.approx(history["loss"], rel=1e-5)
+    for a, b in zip(weights, compiled, strict=True):  # other sums: float32 rounding of 12 steps
+        np.testing.assert_allclose(a, b, atol=2e-5)
 
 
 def test_all_epochs_share_one_trace(examples):

@@ -5,7 +5,7 @@ import pytest
 import tensorflow as tf
 
 from camformer_tf import errors
-from camformer_tf.training import strategy
+from camformer_tf.training import strategy, workers
 
 
 @pytest.fixture
@@ -79,6 +79,43 @@ def test_the_banner_says_devices_precision_and_why():
     worker = strategy.Devices(("GPU:0",), "multiworker", None, "float32", "as asked", 1, 4)
     assert "GPU:0 (worker 1 of 4), strategy multiworker" in worker.banner()
     assert not worker.chief
+
+
+def test_on_gpus_calls_make_several_steps_and_a_single_one_is_compiled(monkeypatch, gpus):
+    there = gpus((9, 0), (9, 0))
+    monkeypatch.setattr(tf.config, "list_physical_devices", lambda kind=None: there)
+    alone = strategy.make("one")
+    assert (alone.steps_per_call, alone.xla) == (50, True)
+    assert "compiled by XLA" in alone.banner()
+    assert not strategy.make("one", xla="off").xla
+    monkeypatch.setattr(tf.distribute, "MirroredStrategy", lambda names: names)
+    both = strategy.make("auto")
+    assert (both.strategy, both.steps_per_call, both.xla) == (["GPU:0", "GPU:1"], 50, False)
+    with pytest.raises(errors.UserError, match="--xla on: a step of several devices"):
+        strategy.make("auto", xla="on")
+
+
+def test_on_a_cpu_a_call_makes_one_step_and_xla_is_for_who_asks():
+    if tf.config.list_physical_devices("GPU"):
+        pytest.skip("there is a GPU")
+    made = strategy.make("one", precision="float32")
+    assert (made.steps_per_call, made.xla) == (1, False)
+    assert strategy.make("one", precision="float32", xla="on").xla
+
+
+@pytest.mark.parametrize(("on_gpus", "expected"), [(True, "NCCL"), (False, "RING")])
+def test_gpus_of_several_hosts_speak_by_nccl(monkeypatch, on_gpus, expected):
+    made = []
+    monkeypatch.setattr(workers, "meet", lambda *arguments: None)
+    monkeypatch.setattr(
+        tf.distribute,
+        "MultiWorkerMirroredStrategy",
+        lambda communication_options: made.append(communication_options),
+    )
+    cluster = {"cluster": {"worker": ["a:1", "b:1"]}, "task": {"type": "worker", "index": 0}}
+    workers.strategy(cluster, 60, on_gpus=on_gpus)
+    (options,) = made
+    assert options.implementation.value == expected
 
 
 PROGRAM = """
