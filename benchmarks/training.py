@@ -81,22 +81,24 @@ def train_ours(name: str, precision: str, folder: str) -> None:
     class Turns(keras.callbacks.Callback):
         """Lets the training wait for its turns."""
 
-        steps, waiting = 0, False
+        calls, first = 0, None
+
+        def on_epoch_begin(self, epoch, logs=None):
+            self.before = epoch * batches.steps
 
         def on_train_batch_end(self, batch, logs=None):
-            self.steps += 1
-            if self.steps < 3:
+            self.calls += 1
+            if self.calls < 3 or (self.first and time.perf_counter() - self.start < SECONDS):
                 return
-            if self.steps > 3 and time.perf_counter() - self.start < SECONDS:
-                return
-            if self.steps > 3:
-                print((self.steps - self.first) * BATCH[name], time.perf_counter() - self.start)
+            steps = self.before + batch + 1
+            if self.first:
+                print((steps - self.first) * BATCH[name], time.perf_counter() - self.start)
             else:
                 print("ready")
             sys.stdout.flush()
             if not sys.stdin.readline():
                 self.model.stop_training = True
-            self.start, self.first = time.perf_counter(), self.steps
+            self.start, self.first = time.perf_counter(), steps
 
     made = strategy.make("one", precision=precision)
     settings = recipe.load(name)
@@ -106,8 +108,11 @@ def train_ours(name: str, precision: str, folder: str) -> None:
     batches = dataset.load(Path(folder), "train", BATCH[name], seed=1)
     table = sequence.training_table(settings.data.encoding)
     loss = optimizer.loss(settings.train.loss)
+    options = {}
+    if hasattr(made, "xla"):  # not in older checkouts
+        options = {"steps_per_call": made.steps_per_call, "xla": made.xla}
     loop.train(model, batches, loss=loss, table=table, strategy=made.strategy, epochs=10**6,
-               batch_size=BATCH[name], callbacks=[Turns()])  # fmt: skip
+               batch_size=BATCH[name], callbacks=[Turns()], **options)  # fmt: skip
 
 
 def predict_ours(name: str, precision: str, folder: str) -> None:

@@ -192,6 +192,9 @@ def _steps(model, loss, table, strategy, batch_size, *, xla):
         sums = tf.TensorArray(tf.float32, count, element_shape=[2])
         examples = tf.TensorArray(tf.float32, count, element_shape=[None, 2])
         for i in tf.range(count):
+            # Else a step of several devices can begin, or the call end, before all variables of
+            # the step before are written: seen twice in twelve runs on two devices.
+            tf.autograph.experimental.set_loop_options(parallel_iterations=1)
             parts, pairs = strategy.run(replica_step, args=(next(data), stop))
             sums = sums.write(i, strategy.reduce("SUM", parts, axis=None))
             examples = examples.write(i, strategy.experimental_local_results(pairs)[0])
@@ -255,6 +258,9 @@ def _distributed(
 
     def inputs(context: tf.distribute.InputContext) -> tf.data.Dataset:
         local = context.num_replicas_in_sync // context.num_input_pipelines
+        rest = batches.epoch(progress.epoch).skip(progress.step)
+        if local == batches.workers == 1:
+            return rest
 
         def shares(*columns):
             return tuple(
@@ -262,7 +268,7 @@ def _distributed(
                 for column in columns
             )
 
-        return batches.epoch(progress.epoch).skip(progress.step).map(shares).unbatch()
+        return rest.map(shares).unbatch()
 
     return strategy.distribute_datasets_from_function(inputs)
 
