@@ -478,18 +478,76 @@ def predict(
 @click.argument("table", metavar="PREDICTIONS", type=PATH)
 @click.argument("truth", required=False, type=PATH)
 @option("--out", type=PATH, help="Also write the scores as JSON.")
+@option(
+    "--dream",
+    "subsets_dir",
+    type=PATH,
+    help="Also the DREAM 2022 scorecard: the folder of the challenge's subset files.",
+)
+@option(
+    "--leaderboard",
+    "leaderboard_dir",
+    type=PATH,
+    help="The folder of the public leaderboard's ids, for the phases public and private.",
+)
+@option(
+    "--phase",
+    type=click.Choice(["full", "public", "private"]),
+    help="Of the scorecard; full by default, public if --leaderboard is given alone.",
+)
+@option("--published", type=PATH, help="A table of published scores (sota.csv) to stand among.")
+@option(
+    "--bootstrap",
+    "resamples",
+    default=0,
+    type=click.IntRange(0),
+    help="Resamples for 95 % intervals, such as 1000.",
+)
+@option("--against", type=PATH, help="Other predictions of the same sequences, to compare with.")
 @_quiet
-def evaluate(table: Path, truth: Path | None, out: Path | None) -> None:
+def evaluate(
+    table: Path,
+    truth: Path | None,
+    out: Path | None,
+    subsets_dir: Path | None,
+    leaderboard_dir: Path | None,
+    phase: str | None,
+    published: Path | None,
+    resamples: int,
+    against: Path | None,
+) -> None:
     """Score PREDICTIONS against TRUTH, or against their own expression column.
 
-    TRUTH is the text that was predicted: the same sequences, in the same order.
+    TRUTH is the text that was predicted: the same sequences, in the same order. PREDICTIONS may be
+    the challenge's JSON, which without TRUTH is judged by the values of --leaderboard.
     """
-    from camformer_tf.evaluation import evaluate
+    from camformer_tf.evaluation import evaluate, scorecard
+    from camformer_tf.metrics import dream
 
-    scores = evaluate.evaluate(table, truth)
+    judged = bool(subsets_dir or leaderboard_dir)
+    if (phase or published) and not judged:
+        raise click.UsageError("--phase and --published go with --dream or --leaderboard.")
+    phase = phase or ("full" if subsets_dir else "public")
+
+    def read(path: Path) -> evaluate.Pairs:
+        if path.suffix == ".json" and truth is None and leaderboard_dir and phase == "public":
+            return scorecard.read_public(path, leaderboard_dir)
+        return evaluate.read(path, truth)
+
+    pairs, card, difference = read(table), None, None
+    scores = evaluate.score_pairs(pairs, resamples=resamples)
+    told = [scores.summary()]
+    if judged:
+        teams = dream.published(published) if published else {}
+        card = scorecard.judge(pairs, phase, subsets_dir, leaderboard_dir, resamples=resamples)
+        told += ["", scorecard.summary(card, teams)]
+    if against:
+        difference = evaluate.compare(pairs, read(against), resamples=resamples)
+        told += ["", f"higher than {against}, by"]
+        told += [f"{name:<16} {one.summary()}" for name, one in difference.items()]
     if out:
-        evaluate.save(scores, out)
-    click.echo(scores.summary())
+        evaluate.save(scores, out, card, difference)
+    click.echo("\n".join(told))
 
 
 @main.command()

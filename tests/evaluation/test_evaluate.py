@@ -99,7 +99,7 @@ def test_lines_that_could_not_be_predicted_need_not_be_judged(tmp_path):
 
 def test_one_row_has_errors_but_no_correlation(tmp_path):
     scores = evaluate.evaluate(table(tmp_path, [3.0], [1.0]))
-    assert dataclasses.astuple(scores) == (1, 0, None, None, None, 2.0, 2.0)
+    assert dataclasses.astuple(scores) == (1, 0, None, None, None, 2.0, 2.0, None)
 
 
 def test_perfect_predictions_correlate_fully():
@@ -115,7 +115,7 @@ def test_scores_are_stored_under_their_documented_names(tmp_path):
     scores = evaluate.score(TRUTH, PREDICTION, unpredicted=3)
     evaluate.save(scores, tmp_path / "scores.json")
     stored = json.loads((tmp_path / "scores.json").read_text())
-    assert stored == dataclasses.asdict(scores)
+    assert stored | {"ci": None} == dataclasses.asdict(scores)  # no intervals were asked for
     assert {"n", "pearson", "pearson_squared", "spearman", "mae", "rmse"} <= set(stored)
 
 
@@ -144,6 +144,87 @@ def test_the_summary_shows_every_score():
         ["mae", "0.666667"],
         ["rmse", "0.816497"],
     ]
+
+
+def test_intervals_hold_the_scores_and_are_stored_beside_them(tmp_path):
+    scores = evaluate.evaluate(table(tmp_path), resamples=200)
+    for name in ("pearson", "spearman"):
+        low, high = scores.ci[name]
+        assert low < getattr(scores, name) < high
+    assert re.search(r"pearson +0\.\d{6}  \(0\.\d{4} to 0\.\d{4}\)", scores.summary())
+    evaluate.save(scores, tmp_path / "scores.json")
+    stored = json.loads((tmp_path / "scores.json").read_text())
+    assert stored["ci"] == {name: list(ends) for name, ends in scores.ci.items()}
+
+
+# --- the challenge's JSON ---
+
+
+def submission(tmp_path, values: dict) -> Path:
+    (tmp_path / "submission.json").write_text(json.dumps(values))
+    return tmp_path / "submission.json"
+
+
+def test_the_challenges_json_is_judged_by_position(tmp_path):
+    rows = [5, 0, 199, 7]
+    path = submission(tmp_path, {str(row): PREDICTION[row] for row in rows})
+    scores = evaluate.evaluate(path, truth(tmp_path))
+    check(scores, TRUTH[rows], PREDICTION[rows])
+    assert scores.unpredicted == 196
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        ({"200": 1.0}, "position '200' is none of the 200 rows"),
+        ({"-1": 1.0}, "position '-1' is none"),
+        ({"1": "high"}, "position 1 has 'high', which is no number"),
+        ({"1": True}, "position 1 has True"),
+    ],
+)
+def test_a_json_that_does_not_fit_is_told(tmp_path, values, said):
+    assert said in refusal(submission(tmp_path, values), truth(tmp_path))
+
+
+def test_a_json_asks_for_the_truth(tmp_path):
+    assert "holds positions alone" in refusal(submission(tmp_path, {}))
+
+
+# --- two predictions ---
+
+
+def pairs_of(prediction: np.ndarray, sequences=SEQUENCES) -> evaluate.Pairs:
+    return evaluate.Pairs("table", "truth", TRUTH, prediction, sequences)
+
+
+def test_a_better_prediction_is_better_in_nearly_every_resample():
+    worse = PREDICTION + np.random.default_rng(3).normal(0, 2, 200)
+    found = evaluate.compare(pairs_of(PREDICTION), pairs_of(worse), resamples=300)
+    r = [stats.pearsonr(TRUTH, p).statistic for p in (PREDICTION, worse)]
+    assert found["pearson"].difference == pytest.approx(r[0] - r[1], abs=1e-12)
+    low, high = found["pearson"].ci
+    assert 0 < low < found["pearson"].difference < high
+    assert found["spearman"].better > 0.97
+    back = evaluate.compare(pairs_of(worse), pairs_of(PREDICTION), resamples=300)
+    assert back["pearson"].ci == pytest.approx((-high, -low), abs=1e-12)  # the same resamples
+
+
+def test_a_prediction_is_no_better_than_itself():
+    found = evaluate.compare(pairs_of(PREDICTION), pairs_of(PREDICTION.copy()), resamples=50)
+    assert found["pearson"] == evaluate.Difference(0.0, (0.0, 0.0), 0.0)
+
+
+def test_rows_that_one_of_two_lacks_are_left_out_of_both():
+    other = PREDICTION * 2
+    other[:150] = np.nan
+    found = evaluate.compare(pairs_of(PREDICTION), pairs_of(other), resamples=0)
+    assert found["spearman"] == evaluate.Difference(pytest.approx(0, abs=1e-12))
+
+
+def test_predictions_of_other_sequences_are_not_compared():
+    for other in (pairs_of(PREDICTION, SEQUENCES[::-1]), pairs_of(PREDICTION[:10], SEQUENCES[:10])):
+        with pytest.raises(errors.UserError, match="not of the same sequences"):
+            evaluate.compare(pairs_of(PREDICTION), other, resamples=0)
 
 
 # --- tables that cannot be judged ---
