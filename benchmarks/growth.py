@@ -4,8 +4,8 @@
 
 The recipe `mini` in the precision that suits this machine: sequences/s against the batch, and
 against the length of the sequences; seconds of a validation against its size; and, with the recipe
-`smoke`, seconds of an epoch against the number of its sequences. Letters and expressions are random.
-Each point is a process of its own. The figure goes to docs/growth.svg, the table to
+`smoke`, seconds of an epoch against the number of its sequences. Letters and expressions are
+random. Each point is a process of its own. The figure goes to docs/growth.svg, the table to
 benchmarks/RESULTS.md. Needs matplotlib.
 """
 

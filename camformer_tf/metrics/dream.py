@@ -49,7 +49,7 @@ SUBSETS = {
         0.4, "motif_tiling_seqs.csv", "motif_tiling_exp_indices.json", pairs=True
     ),
 }
-RECOVERED = "snv_pairs_recovered.csv"  # stands in for the list of SNV pairs, which was not published
+RECOVERED = "snv_pairs_recovered.csv"  # for the list of SNV pairs, which is not to be had
 _PUBLISHED = {"native": "yeast", "snv": "SNVs"}  # our name → its column in a table of teams
 
 

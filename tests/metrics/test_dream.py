@@ -149,7 +149,9 @@ def small(tmp_path) -> tuple[Path, Path]:
              "motif_tiling": [(3, 3), (4, 30), (8, 2), (30, 4)]}  # fmt: skip
     for name, positions in singles.items():
         rows = [["", "tag", SEQUENCES[i], i, ""] for i in positions]
-        write_csv(subsets / dream.SUBSETS[name].members, ["", "tag", "sequence", "pos", "exp"], rows)
+        write_csv(
+            subsets / dream.SUBSETS[name].members, ["", "tag", "sequence", "pos", "exp"], rows
+        )
         write_json(public / dream.SUBSETS[name].public, {str(i): 0.0 for i in list(positions)[:3]})
     for name, members in pairs.items():
         rows = [[SEQUENCES[a], SEQUENCES[r], a, r] for a, r in members]
@@ -251,7 +253,11 @@ def broken(small, file, text, sequences=SEQUENCES) -> str:
 @pytest.mark.parametrize(
     ("file", "text", "said"),
     [
-        ("high_exp_seqs.csv", "tag,sequence\nx,ACGT\n", "high_exp_seqs.csv:1: expected a column pos"),
+        (
+            "high_exp_seqs.csv",
+            "tag,sequence\nx,ACGT\n",
+            "high_exp_seqs.csv:1: expected a column",
+        ),
         ("high_exp_seqs.csv", "pos\n40\n", "high_exp_seqs.csv:2: position 40 is not among 40 rows"),
         ("high_exp_seqs.csv", "pos\n-1\n", "position -1 is not among"),
         ("high_exp_seqs.csv", "pos\n1.5\n", "position '1.5' is no number"),

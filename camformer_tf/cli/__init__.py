@@ -1,0 +1,19 @@
+"""The command line: each command a thin shell over one library function."""
+
+from camformer_tf.cli import group, judging, records, serving, training
+
+main = group.main
+for _command in (  # in the order of work
+    records.simulate,
+    records.build_records,
+    records.inspect_records,
+    records.verify_records,
+    records.export_records,
+    training.fit,
+    training.doctor,
+    training.import_torch,
+    judging.predict,
+    judging.evaluate,
+    serving.export,
+):
+    main.add_command(_command)

@@ -1,0 +1,120 @@
+"""Commands that predict and judge."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from camformer_tf import recipe
+from camformer_tf.cli import group
+
+
+@click.command()
+@click.argument("model", type=group.PATH)
+@click.argument("source", metavar="INPUT", type=group.ANY_PATH)
+@click.argument("out", type=group.PATH)
+@group.option("--split", help="Which split, if INPUT is a records directory.")
+@group.option("--batch-size", default=recipe.PREDICT_BATCH_SIZE, type=click.IntRange(1))
+@group.option("--precision", default="float32", type=click.Choice(["float32", "mixed_bfloat16"]))
+@group.quiet
+def predict(
+    model: Path, source: Path, out: Path, split: str | None, batch_size: int, precision: str
+) -> None:
+    """Predict INPUT (text, - or a records directory) with MODEL into the table OUT.
+
+    MODEL is a run directory, a .keras file or an export directory.
+    """
+    group.start_tensorflow()
+    from camformer_tf.model import predict
+
+    count = predict.to_file(
+        model,
+        source,
+        out,
+        split=split,
+        batch_size=batch_size,
+        precision=precision,
+        report=group.report(),
+    )
+    click.echo(f"{out}: {count:,} predictions")
+
+
+@click.command()
+@click.argument("table", metavar="PREDICTIONS", type=group.PATH)
+@click.argument("truth", required=False, type=group.PATH)
+@group.option("--out", type=group.PATH, help="Also write the scores as JSON.")
+@group.option(
+    "--dream",
+    "subsets_dir",
+    type=group.PATH,
+    help="Also the DREAM 2022 scorecard: the folder of the challenge's subset files.",
+)
+@group.option(
+    "--leaderboard",
+    "leaderboard_dir",
+    type=group.PATH,
+    help="The folder of the public leaderboard's ids, for the phases public and private.",
+)
+@group.option(
+    "--phase",
+    type=click.Choice(["full", "public", "private"]),
+    help="Of the scorecard; full by default, public if --leaderboard is given alone.",
+)
+@group.option(
+    "--published", type=group.PATH, help="A table of published scores (sota.csv) to stand among."
+)
+@group.option(
+    "--bootstrap",
+    "resamples",
+    default=0,
+    type=click.IntRange(0),
+    help="Resamples for 95 % intervals, such as 1000.",
+)
+@group.option(
+    "--against", type=group.PATH, help="Other predictions of the same sequences, to compare with."
+)
+@group.quiet
+def evaluate(
+    table: Path,
+    truth: Path | None,
+    out: Path | None,
+    subsets_dir: Path | None,
+    leaderboard_dir: Path | None,
+    phase: str | None,
+    published: Path | None,
+    resamples: int,
+    against: Path | None,
+) -> None:
+    """Score PREDICTIONS against TRUTH, or against their own expression column.
+
+    TRUTH is the text that was predicted: the same sequences, in the same order. PREDICTIONS may be
+    the challenge's JSON, which without TRUTH is judged by the values of --leaderboard.
+    """
+    from camformer_tf.evaluation import evaluate, scorecard
+    from camformer_tf.metrics import dream
+
+    judged = bool(subsets_dir or leaderboard_dir)
+    if (phase or published) and not judged:
+        raise click.UsageError("--phase and --published go with --dream or --leaderboard.")
+    phase = phase or ("full" if subsets_dir else "public")
+
+    def read(path: Path) -> evaluate.Pairs:
+        if path.suffix == ".json" and truth is None and leaderboard_dir and phase == "public":
+            return scorecard.read_public(path, leaderboard_dir)
+        return evaluate.read(path, truth)
+
+    pairs, card, difference = read(table), None, None
+    scores = evaluate.score_pairs(pairs, resamples=resamples)
+    told = [scores.summary()]
+    if judged:
+        teams = dream.published(published) if published else {}
+        card = scorecard.judge(pairs, phase, subsets_dir, leaderboard_dir, resamples=resamples)
+        told += ["", scorecard.summary(card, teams)]
+    if against:
+        difference = evaluate.compare(pairs, read(against), resamples=resamples)
+        told += ["", f"higher than {against}, by"]
+        told += [f"{name:<16} {one.summary()}" for name, one in difference.items()]
+    if out:
+        evaluate.save(scores, out, card, difference)
+    click.echo("\n".join(told))
