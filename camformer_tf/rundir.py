@@ -27,9 +27,16 @@ REPLICATES = "replicates.csv"
 MODEL_CARD = "assets.extra/model_card.json"  # in an export
 
 
-def replicate(seed: int) -> str:
+def replicate(seed: int | str) -> str:
     """Returns the name of the folder of a replicate."""
     return f"seed-{seed}"
+
+
+def replicates(path: Path) -> list[Path]:
+    """Returns the runs in a run of replicates; none in anything else."""
+    if (path / RECIPE).is_file() or not path.is_dir():
+        return []
+    return sorted(run.parent for run in path.glob(f"{replicate('*')}/{RECIPE}"))
 
 
 @contextlib.contextmanager

@@ -13,7 +13,7 @@ PACKAGE = Path(camformer_tf.__file__).parent
 ROOMS = {
     "base": set(),  # the modules beside the rooms
     "data": {"base"},
-    "metrics": {"base"},
+    "metrics": {"base", "data"},
     "model": {"base", "data"},
     "training": {"base", "data", "model", "metrics"},
     "evaluation": {"base", "data", "model", "metrics"},

@@ -11,32 +11,44 @@ from camformer_tf.cli import group
 
 
 @click.command()
-@click.argument("model", type=group.PATH)
+@click.argument("models", metavar="MODEL...", nargs=-1, required=True, type=group.PATH)
 @click.argument("source", metavar="INPUT", type=group.ANY_PATH)
 @click.argument("out", type=group.PATH)
+@group.option(
+    "--format",
+    "kind",
+    default="tsv",
+    type=click.Choice(["tsv", "csv", "parquet", "dream-json"]),
+    help="Of OUT; dream-json: row → prediction, as the challenge wants it.",
+)
 @group.option("--split", help="Which split, if INPUT is a records directory.")
+@group.option("--sequence-column", help="For tables with a header: the column of sequences.")
+@group.option("--expression-column", help="For tables with a header: the column of expressions.")
+@group.option("--keys", type=group.PATH, help="For dream-json: a JSON with the rows to write.")
 @group.option("--batch-size", default=recipe.PREDICT_BATCH_SIZE, type=click.IntRange(1))
 @group.option("--precision", default="float32", type=click.Choice(["float32", "mixed_bfloat16"]))
 @group.quiet
 def predict(
-    model: Path, source: Path, out: Path, split: str | None, batch_size: int, precision: str
+    models: tuple[Path, ...],
+    source: Path,
+    out: Path,
+    sequence_column: str | None,
+    expression_column: str | None,
+    **options,
 ) -> None:
-    """Predict INPUT (text, - or a records directory) with MODEL into the table OUT.
+    """Predict INPUT with MODEL into the table OUT; with several, the mean and its spread.
 
-    MODEL is a run directory, a .keras file or an export directory.
+    MODEL is a run directory, a run of replicates, a .keras file or an export directory. INPUT is
+    text, FASTA, a .csv or .tsv table with a header, - or a records directory.
     """
+    if expression_column and not sequence_column:
+        raise click.UsageError("--expression-column goes with --sequence-column.")
+    named = {"sequence": sequence_column, "expression": expression_column}
+    columns = {role: name for role, name in named.items() if name} or None
     group.start_tensorflow()
     from camformer_tf.model import predict
 
-    count = predict.to_file(
-        model,
-        source,
-        out,
-        split=split,
-        batch_size=batch_size,
-        precision=precision,
-        report=group.report(),
-    )
+    count = predict.to_file(models, source, out, columns=columns, report=group.report(), **options)
     click.echo(f"{out}: {count:,} predictions")
 
 

@@ -1,15 +1,20 @@
-"""The one table between predicting and judging: predictions.tsv."""
+"""The one table between predicting and judging: predictions.tsv, and other forms of it."""
 
 from __future__ import annotations
 
+import contextlib
+import csv
 import dataclasses
-from collections.abc import Iterable
+import json
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TextIO
 
 import numpy as np
 
-from camformer_tf import errors
+from camformer_tf import errors, rundir
+
+KINDS = ("tsv", "csv", "parquet", "dream-json")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -22,22 +27,160 @@ class Table:
     expression: np.ndarray | None
 
 
-def write_header(out: TextIO, *, with_expression: bool) -> None:
-    """Writes the first line."""
-    out.write("sequence\tprediction" + "\texpression" * with_expression + "\n")
+@dataclasses.dataclass(frozen=True)
+class Part:
+    """N rows to write, in order: sequences; prediction float32 (N,), NaN where there is none; and
+    what else is known of them. A column that is None is not written."""
+
+    sequence: list[str]
+    prediction: np.ndarray
+    expression: list[str] | None = None
+    spread: np.ndarray | None = None
+    lower: np.ndarray | None = None
+    upper: np.ndarray | None = None
+    name: list[str] | None = None
+    reason: list[str | None] | None = None
+
+    def columns(self) -> dict[str, list | np.ndarray]:
+        """Returns name → values of those that are known."""
+        columns = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        return {name: values for name, values in columns.items() if values is not None}
 
 
-def write_rows(
-    out: TextIO,
-    sequences: Iterable[str],
-    prediction: np.ndarray,
-    expressions: Iterable[str] | None,
-) -> None:
-    """Writes a line a row; float32 predictions in the fewest digits that give them back exactly,
-    NaN as an empty field."""
-    values = ["" if value != value else str(value) for value in prediction.astype(np.float32)]
-    columns = [sequences, values] if expressions is None else [sequences, values, expressions]
-    out.writelines("\t".join(row) + "\n" for row in zip(*columns, strict=True))
+@contextlib.contextmanager
+def writer(
+    path: Path, kind: str = "tsv", *, keys: Sequence[str] | None = None, overwrite: bool = False
+) -> Iterator[Callable[[Part], None]]:
+    """Yields a function that writes parts, all with the same columns; the file takes its name when
+    the block ends well. Memory is that of a part.
+
+    Args:
+        kind: one of `KINDS`.
+        keys: for "dream-json", the rows to write, as the challenge's sample names them.
+
+    Raises:
+        errors.UserError: the file is there already, an extra that is not installed, or keys that
+            are no rows.
+    """
+    with rundir.new_file(path, overwrite=overwrite) as temporary:
+        if kind == "parquet":
+            with _parquet(temporary) as write:
+                yield write
+            return
+        with temporary.open("w", encoding="utf-8", newline="") as file:
+            if kind == "dream-json":
+                with _dream_json(file, keys) as write:
+                    yield write
+            else:
+                yield _delimited(file, kind)
+
+
+def _delimited(file: TextIO, kind: str) -> Callable[[Part], None]:
+    """float32 in the fewest digits that give them back exactly, NaN as an empty field."""
+    started = False
+    table = csv.writer(file, lineterminator="\n")
+
+    def write(part: Part) -> None:
+        nonlocal started
+        columns = part.columns()
+        fields = [_fields(values) for values in columns.values()]
+        rows = ([tuple(columns)] if not started else []) + list(zip(*fields, strict=True))
+        started = True
+        if kind == "csv":
+            table.writerows(rows)
+        else:
+            file.writelines("\t".join(row) + "\n" for row in rows)
+
+    return write
+
+
+def _fields(values: list | np.ndarray) -> list[str]:
+    if isinstance(values, np.ndarray):
+        return ["" if value != value else str(value) for value in values.astype(np.float32)]
+    return [value or "" for value in values]
+
+
+@contextlib.contextmanager
+def _parquet(path: Path) -> Iterator[Callable[[Part], None]]:
+    try:
+        import pyarrow as pa
+        from pyarrow import parquet
+    except ImportError as error:
+        raise errors.UserError(
+            'Parquet needs pyarrow: pip install "camformer-tf[parquet]", or write tsv.'
+        ) from error
+    with contextlib.ExitStack() as stack:
+        table = None
+
+        def write(part: Part) -> None:
+            nonlocal table
+            columns = {}
+            for name, values in part.columns().items():
+                if name == "expression":
+                    columns[name] = pa.array(_measured(values), pa.float64())
+                elif isinstance(values, np.ndarray):
+                    columns[name] = pa.array(values.astype(np.float32), from_pandas=True)
+                else:
+                    columns[name] = pa.array(values, pa.string())
+            made = pa.table(columns)
+            if table is None:
+                table = stack.enter_context(parquet.ParquetWriter(path, made.schema))
+            table.write_table(made)
+
+        yield write
+
+
+def _measured(values: list[str]) -> list[float | None]:
+    try:
+        return [float(value) if value else None for value in values]
+    except ValueError as error:
+        raise errors.UserError(
+            f"an expression is no number ({error}), as a column of Parquet must be. Write tsv."
+        ) from error
+
+
+@contextlib.contextmanager
+def _dream_json(file: TextIO, keys: Sequence[str] | None) -> Iterator[Callable[[Part], None]]:
+    """Row → prediction as the challenge has it, null where there is none."""
+    count, held = 0, {}
+
+    def text_of(value: np.float32) -> str:
+        return "null" if value != value else str(value)
+
+    def write(part: Part) -> None:
+        nonlocal count
+        for value in part.prediction.astype(np.float32):
+            if keys is None:
+                file.write(f'{", " if count else ""}"{count}": {text_of(value)}')
+            else:
+                held[str(count)] = text_of(value)
+            count += 1
+
+    file.write("{")
+    yield write
+    if keys is not None:
+        if absent := [key for key in keys if key not in held]:
+            raise errors.UserError(
+                f"{len(absent):,} of the {len(keys):,} keys asked for are no rows, the first "
+                f"{absent[0]!r}: there are {count:,} predictions. Predict the whole test file."
+            )
+        file.write(", ".join(f'"{key}": {held[key]}' for key in keys))
+    file.write("}\n")
+
+
+def read_json(path: Path) -> dict:
+    """Returns the object of a JSON of the challenge: its keys are rows.
+
+    Raises:
+        errors.UserError: it is no such file.
+    """
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise errors.UserError(f"{path}: cannot be read ({error}).") from error
+    if not isinstance(found, dict):
+        raise errors.UserError(f'{path}: expected {{"position": value, …}}.')
+    return found
 
 
 def read(path: Path) -> Table:

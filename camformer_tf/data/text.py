@@ -71,18 +71,6 @@ class Examples:
     split: list[str] | None = None
 
 
-@dataclasses.dataclass(frozen=True)
-class Rows:
-    """N rows to predict, in order: the sequences as given, uint8 letters (N, L) fitted to the rule,
-    expressions as given (None where there are none), and why a sequence cannot be read (or None).
-    The letters of an unreadable row are all N."""
-
-    sequences: list[str]
-    letters: np.ndarray
-    expressions: list[str] | None
-    reasons: list[str | None]
-
-
 class Source(io.RawIOBase):
     """A text file, .gz file or standard input ("-") that counts and hashes its bytes as read."""
 
@@ -249,36 +237,6 @@ def parse(
     return examples, counts, rejects
 
 
-def read_rows(source: Source, rule: rules.Rule) -> Iterator[Rows]:
-    """Yields the rows of a text to predict, `SEQUENCE` or `SEQUENCE EXPRESSION` a line, in order.
-
-    Whether there are expressions is decided by the first line. Nothing is dropped: what the rule
-    does not admit gets a reason.
-    """
-    columns = 0
-    for block in source.blocks():
-        rows = [fields for line in block.read().split(b"\n") if (fields := line.split())]
-        if not rows:
-            continue
-        if not columns:
-            if rows[0][0].startswith(b">"):
-                raise errors.UserError(
-                    f"{source.name}: looks like FASTA, which is not read. Put one sequence a line."
-                )
-            columns = min(len(rows[0]), 2)
-        reasons = [rules.unreadable(fields[0], rule) for fields in rows]
-        fitted = [
-            rule.fit_length(b"" if reason else fields[0].upper())
-            for fields, reason in zip(rows, reasons, strict=True)
-        ]
-        yield Rows(
-            [fields[0].decode("utf-8", "replace") for fields in rows],
-            np.frombuffer(b"".join(fitted), np.uint8).reshape(len(fitted), rule.length),
-            [_second(fields) for fields in rows] if columns == 2 else None,
-            reasons,
-        )
-
-
 def _reason(fields: list[bytes], columns: tuple[str, ...], number: int) -> str:
     if number == 1 and rules.is_header(fields):
         return (
@@ -290,7 +248,3 @@ def _reason(fields: list[bytes], columns: tuple[str, ...], number: int) -> str:
 
 def _word(field: bytes) -> str:
     return sys.intern(field.decode("utf-8", "replace"))  # few words, many lines
-
-
-def _second(fields: list[bytes]) -> str:
-    return fields[1].decode("utf-8", "replace") if len(fields) > 1 else ""

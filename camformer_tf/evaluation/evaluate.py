@@ -124,7 +124,7 @@ def from_json(path: Path, rows: int) -> np.ndarray:
         errors.UserError: a position that is no row, or a value that is no number.
     """
     prediction = np.full(rows, np.nan)
-    for key, value in dream.read_json(path).items():
+    for key, value in predictions.read_json(path).items():
         if not key.isdecimal() or int(key) >= rows:
             raise errors.UserError(f"{path}: position {key!r} is none of the {rows:,} rows.")
         if isinstance(value, bool) or not isinstance(value, int | float):

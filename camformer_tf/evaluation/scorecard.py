@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from camformer_tf import errors
+from camformer_tf.data import predictions
 from camformer_tf.evaluation import evaluate
 from camformer_tf.metrics import dream
 
@@ -27,7 +28,7 @@ def read_public(submission: Path, leaderboard_dir: Path) -> evaluate.Pairs:
         errors.UserError: the leaderboard has no file of them, or one of other positions.
     """
     ground = leaderboard_dir / _GROUND
-    known = {int(key): value for key, value in dream.read_json(ground).items()}
+    known = {int(key): value for key, value in predictions.read_json(ground).items()}
     rows = max(known, default=-1) + 1
     expression = np.full(rows, np.nan)
     expression[list(known)] = list(known.values())
@@ -93,7 +94,7 @@ def summary(card: dream.Scorecard, teams: dict[str, dict[str, dict[str, float]]]
 def _check_truth(pairs: evaluate.Pairs, ground: Path) -> None:
     if not ground.is_file():
         return
-    for key, value in dream.read_json(ground).items():
+    for key, value in predictions.read_json(ground).items():
         row = int(key)
         found = pairs.expression[row] if row < len(pairs.expression) else np.nan
         if not abs(found - value) <= _SAME:

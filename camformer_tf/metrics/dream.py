@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import csv
 import dataclasses
-import json
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -18,6 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from camformer_tf import errors
+from camformer_tf.data import predictions
 from camformer_tf.metrics import bootstrap, correlation
 
 PHASES = ("full", "public", "private")
@@ -200,7 +200,7 @@ def _from_csv(path: Path, pairs: bool, sequences: Sequence[str] | None) -> np.nd
 
 def _from_json(path: Path, pairs: bool, sequences: Sequence[str] | None) -> np.ndarray:
     rows = []
-    for key in read_json(path):
+    for key in predictions.read_json(path):
         try:
             places = [int(part) for part in key.split(",")]
         except ValueError:
@@ -226,21 +226,6 @@ def _check(places: list[int], where: str, sequences: Sequence[str] | None) -> No
 def _unique(rows: list[list[int]], pairs: bool) -> np.ndarray:
     found = np.unique(np.array(rows, np.int64).reshape(-1, 1 + pairs), axis=0)
     return found if pairs else found[:, 0]
-
-
-def read_json(path: Path) -> dict:
-    """Returns a file's object, whose keys are positions.
-
-    Raises:
-        errors.UserError: it is no such file.
-    """
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise errors.UserError(f"{path}: cannot be read ({error}).") from error
-    if not isinstance(found, dict):
-        raise errors.UserError(f'{path}: expected {{"position": value, …}}.')
-    return found
 
 
 # === Scores ===

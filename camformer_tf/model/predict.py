@@ -6,7 +6,7 @@ import dataclasses
 import json
 import logging
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import keras
@@ -14,7 +14,7 @@ import numpy as np
 import tensorflow as tf
 
 from camformer_tf import errors, progress, recipe, rundir
-from camformer_tf.data import manifest, predictions, records, rules, sequence, text
+from camformer_tf.data import manifest, predictions, records, rows, rules, sequence, text
 from camformer_tf.model import rescnn
 
 _log = logging.getLogger(__name__)
@@ -158,40 +158,85 @@ def rule(settings: recipe.Recipe) -> rules.Rule:
     return rules.Rule(length=data.length, length_margin=data.length_margin, max_n=data.max_n)
 
 
+def members(paths: Sequence[Path]) -> list[Path]:
+    """Returns models, each run of replicates as the runs in it.
+
+    Raises:
+        errors.UserError: a replicate that is not finished.
+    """
+    found = []
+    for path in paths:
+        runs = rundir.replicates(path)
+        if unfinished := [run.name for run in runs if not (run / rundir.RUN).is_file()]:
+            raise errors.UserError(
+                f"{path}: not finished: {', '.join(unfinished)}. Go on with fit --resume, or name "
+                "the finished ones as models."
+            )
+        found += runs or [path]
+    return found
+
+
 def to_file(
-    model_path: Path,
+    models: Sequence[Path],
     source: Path,
     out: Path,
     *,
+    kind: str = "tsv",
     split: str | None = None,
+    columns: dict[str, str] | None = None,
+    keys: Path | None = None,
     batch_size: int = recipe.PREDICT_BATCH_SIZE,
     precision: str = "float32",
     report: progress.Report = progress.silent,
 ) -> int:
     """Writes a predictions table, one row an input row in order, and returns the number of rows.
 
+    Of several models, the prediction is their mean, and `spread` their standard deviation (of a
+    sample, n - 1).
+
     Args:
-        model_path: run directory, .keras file or export directory.
-        source: text (`SEQUENCE` or `SEQUENCE EXPRESSION` a line), or a records directory.
-        out: the table to write; rows that the model cannot read get an empty prediction.
+        models: run directories, runs of replicates, .keras files or export directories.
+        source: text (`SEQUENCE` or `SEQUENCE EXPRESSION` a line), FASTA, a .csv or .tsv table with
+            a header, or a records directory.
+        out: the table to write; rows that no model can read get an empty prediction and a reason.
+        kind: see `predictions.writer`.
         split: which split of a records directory.
+        columns: see `rows.read`; by default as the header names them.
+        keys: a JSON of the challenge, whose keys are the rows to write as dream-json.
         precision: the policy of the convolutions.
 
     Raises:
-        errors.UserError: an unreadable model or input, or an `out` that exists.
+        errors.UserError: an unreadable model or input, models that read other sequences, or an
+            `out` that exists.
     """
-    model = load(model_path, batch_size, precision)
+    if keys and kind != "dream-json":
+        raise errors.UserError(f"{keys}: keys are for dream-json alone, found {kind}.")
+    wanted = None if keys is None else list(predictions.read_json(keys))
+    loaded = [load(path, batch_size, precision) for path in members(models)]
+    rule = loaded[0].rule
+    if other := [i for i, model in enumerate(loaded) if model.rule != rule]:
+        raise errors.UserError(
+            f"{members(models)[other[0]]}: reads {loaded[other[0]].rule}, the first model {rule}. "
+            "Predict with each by itself."
+        )
     count, failed, shown = 0, 0, []
-    with rundir.new_file(out) as temporary, temporary.open("w", encoding="utf-8") as file:
-        for rows in _rows(source, split, model.rule):
-            if not count:
-                predictions.write_header(file, with_expression=rows.expressions is not None)
-            values = model.predict(rows.letters)
-            bad = [i for i, reason in enumerate(rows.reasons) if reason]
-            values[bad] = np.nan
-            predictions.write_rows(file, rows.sequences, values, rows.expressions)
-            shown += [f"  row {count + i + 1}: {rows.reasons[i]}" for i in bad[:_SHOWN_REASONS]]
-            count, failed = count + len(values), failed + len(bad)
+    with predictions.writer(out, kind, keys=wanted) as write:
+        for part in _rows(source, split, columns, rule):
+            each = np.stack([model.predict(part.letters) for model in loaded]).astype(np.float64)
+            bad = [i for i, reason in enumerate(part.reasons) if reason]
+            each[:, bad] = np.nan
+            write(
+                predictions.Part(
+                    part.sequences,
+                    each.mean(axis=0),
+                    part.expressions,
+                    spread=each.std(axis=0, ddof=1) if len(loaded) > 1 else None,
+                    name=part.names,
+                    reason=None if source.is_dir() else part.reasons,
+                )
+            )
+            shown += [f"  row {count + i + 1}: {part.reasons[i]}" for i in bad[:_SHOWN_REASONS]]
+            count, failed = count + len(part.sequences), failed + len(bad)
             report("predicting", count, 0)
         if not count:
             raise errors.UserError(f"{source}: no sequence to predict.")
@@ -203,13 +248,18 @@ def to_file(
     return count
 
 
-def _rows(source: Path, split: str | None, rule: rules.Rule) -> Iterator[text.Rows]:
+def _rows(
+    source: Path, split: str | None, columns: dict[str, str] | None, rule: rules.Rule
+) -> Iterator[rows.Rows]:
     if not source.is_dir():
         if split:
             raise errors.UserError(f"{source}: --split is for a records directory, this is a file.")
-        yield from (rows for rows in text.read_rows(text.Source(source), rule) if rows.sequences)
+        columns = columns or (None if str(source) == "-" else rows.header_columns(source))
+        yield from rows.read(text.Source(source), rule, columns)
         return
     described = manifest.load(source)
+    if columns:
+        raise errors.UserError(f"{source}: columns are for a table, this is a records directory.")
     if split is None:
         names = ", ".join(described.splits)
         raise errors.UserError(f"{source}: say which split to predict: --split, one of {names}.")
@@ -218,15 +268,12 @@ def _rows(source: Path, split: str | None, rule: rules.Rule) -> Iterator[text.Ro
             f"{source}: its sequences have {described.sequence_length} letters, the model reads "
             f"{rule.length}. Build records with --length {rule.length}."
         )
-    examples = records.read(source, split)
-    yield rows_of(examples)
+    yield rows_of(records.read(source, split))
 
 
-def rows_of(examples: text.Examples) -> text.Rows:
+def rows_of(examples: text.Examples) -> rows.Rows:
     """Returns examples of records as rows of a predictions table."""
-    expressions = [str(value) for value in examples.expression]
-    names = sequence.text(examples.letters)
-    return text.Rows(names, examples.letters, expressions, [None] * len(names))
+    return rows.of_examples(sequence.text(examples.letters), examples)
 
 
 def _export_version(path: Path) -> Path | None:

@@ -272,10 +272,5 @@ def _outcome(model: keras.Model, early_stop: callbacks.EarlyStop) -> dict[str, i
 def _write_val_predictions(run_dir: Path, validation: text.Examples) -> None:
     rows = predict.rows_of(validation)
     values = predict.load(run_dir).predict(rows.letters)
-    path = run_dir / rundir.VAL_PREDICTIONS
-    with (
-        rundir.new_file(path, overwrite=True) as temporary,
-        temporary.open("w", encoding="utf-8") as file,
-    ):
-        predictions.write_header(file, with_expression=True)
-        predictions.write_rows(file, rows.sequences, values, rows.expressions)
+    with predictions.writer(run_dir / rundir.VAL_PREDICTIONS, overwrite=True) as write:
+        write(predictions.Part(rows.sequences, values, rows.expressions))

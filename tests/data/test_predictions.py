@@ -1,4 +1,7 @@
-import io
+import csv
+import json
+import sys
+import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -11,10 +14,11 @@ from camformer_tf.data import predictions
 
 
 def table_text(sequences, prediction, expressions=None) -> str:
-    out = io.StringIO()
-    predictions.write_header(out, with_expression=expressions is not None)
-    predictions.write_rows(out, sequences, np.float32(prediction), expressions)
-    return out.getvalue()
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "p.tsv")
+        with predictions.writer(path) as write:
+            write(predictions.Part(sequences, np.float32(prediction), expressions))
+        return path.read_text(encoding="utf-8")
 
 
 def stored(tmp_path: Path, content: str) -> Path:
@@ -130,3 +134,82 @@ def test_what_cannot_be_read_is_named(tmp_path, content):
     elif content:
         path.write_bytes(content)
     assert refusal(path).startswith(f"{path}: cannot be read (")
+
+
+# --- other forms ---
+
+PARTS = [
+    predictions.Part(["ACGT", "AC,X"], np.float32([1.1, np.nan]), ["2", ""],
+                     np.array([0.25, np.nan]), name=["a", 'b "c"'], reason=[None, "why, so"]),
+    predictions.Part(["GG"], np.float32([3]), ["4.5"], np.array([0.5]), name=["d"], reason=[None]),
+]  # fmt: skip
+COLUMNS = ["sequence", "prediction", "expression", "spread", "name", "reason"]
+
+
+def write_all(path: Path, kind: str, **options) -> Path:
+    with predictions.writer(path, kind, **options) as write:
+        for part in PARTS:
+            write(part)
+    return path
+
+
+def test_parts_follow_each_other_under_one_header(tmp_path):
+    lines = write_all(tmp_path / "p.tsv", "tsv").read_text().splitlines()
+    assert lines[0].split("\t") == COLUMNS
+    assert lines[2].split("\t") == ["AC,X", "", "", "", 'b "c"', "why, so"]
+    assert lines[3].split("\t") == ["GG", "3.0", "4.5", "0.5", "d", ""]
+
+
+def test_csv_quotes_what_has_commas(tmp_path):
+    with write_all(tmp_path / "p.csv", "csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert list(rows[0]) == COLUMNS and len(rows) == 3
+    assert (rows[1]["sequence"], rows[1]["name"], rows[1]["reason"]) == ("AC,X", 'b "c"', "why, so")
+    assert rows[0]["prediction"] == "1.1"
+
+
+def test_parquet_has_numbers_and_nulls(tmp_path):
+    parquet = pytest.importorskip("pyarrow.parquet")
+    table = parquet.read_table(write_all(tmp_path / "p.parquet", "parquet"))
+    assert table.column_names == COLUMNS
+    assert table["prediction"].to_pylist() == [float(np.float32(1.1)), None, 3.0]
+    assert table["expression"].to_pylist() == [2.0, None, 4.5]
+    assert table["reason"].to_pylist() == [None, "why, so", None]
+
+
+def test_parquet_refuses_an_expression_that_is_no_number(tmp_path):
+    pytest.importorskip("pyarrow")
+    with (
+        pytest.raises(errors.UserError, match="an expression is no number .*'high'"),
+        predictions.writer(tmp_path / "p.parquet", "parquet") as write,
+    ):
+        write(predictions.Part(["A"], np.float32([1]), ["high"]))
+    assert not list(tmp_path.iterdir())
+
+
+def test_parquet_without_its_package_is_told(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    with pytest.raises(errors.UserError, match=r"camformer-tf\[parquet\]"):
+        write_all(tmp_path / "p.parquet", "parquet")
+
+
+def test_the_challenges_json_is_row_to_prediction(tmp_path):
+    found = json.loads(write_all(tmp_path / "p.json", "dream-json").read_text())
+    assert found == {"0": pytest.approx(1.1), "1": None, "2": 3.0}
+
+
+def test_the_challenges_json_has_the_keys_asked_for_in_their_order(tmp_path):
+    path = write_all(tmp_path / "p.json", "dream-json", keys=["2", "0"])
+    assert list(json.loads(path.read_text()).items()) == [("2", 3.0), ("0", pytest.approx(1.1))]
+    with pytest.raises(errors.UserError, match="1 of the 2 keys .* '7'.* 3 predictions"):
+        write_all(tmp_path / "q.json", "dream-json", keys=["2", "7"])
+    assert not (tmp_path / "q.json").exists()
+
+
+def test_the_samples_keys_of_the_challenge_can_be_written(shared_data, tmp_path):
+    sample = shared_data / "dream2022" / "public_leaderboard" / "sample_submission.json"
+    keys = list(predictions.read_json(sample))
+    with predictions.writer(tmp_path / "s.json", "dream-json", keys=keys) as write:
+        write(predictions.Part(["A"] * 71_103, np.arange(71_103, dtype=np.float32)))
+    found = json.loads((tmp_path / "s.json").read_text())
+    assert list(found) == keys and all(float(key) == value for key, value in found.items())

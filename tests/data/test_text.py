@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from camformer_tf import errors
-from camformer_tf.data import rules, sequence, simulate, text
+from camformer_tf.data import rows, rules, sequence, simulate, text
 
 SHORT = rules.Rule(length=8, length_margin=2, max_n=1)  # lets tests have short lines
 LINES = b"ACGTACGT\t1.5\nACGTACG\t2\nACGTACGTAA\t-0.25\n"
@@ -313,8 +313,8 @@ def test_100_000_random_texts_are_read_as_line_by_line(tmp_path):
                 with contextlib.suppress(errors.UserError):
                     assert read(tmp_path / name)[1] == counts
                 with contextlib.suppress(errors.UserError):
-                    rows = list(text.read_rows(text.Source(tmp_path / name), SHORT))
-                    assert sum(len(part.sequences) for part in rows) == counts.lines
+                    parts = list(rows.read(text.Source(tmp_path / name), SHORT))
+                    assert sum(len(part.sequences) for part in parts) == counts.lines
 
 
 @given(st.lists(st.tuples(st.text("ACGTNacgtn", min_size=1, max_size=15), st.floats(width=32))))
@@ -361,69 +361,6 @@ def test_a_dirty_library_gives_the_counts_of_its_truth(tmp_path):
     told["kept"] += truth["sequences"]
     assert told.pop("ignored") == made.lines - counts.lines
     assert dataclasses.asdict(counts) == {"lines": sum(told.values())} | told
-
-
-# --- rows to predict ---
-
-
-def rows_of(path: Path) -> text.Rows:
-    (rows,) = text.read_rows(text.Source(path), SHORT)
-    return rows
-
-
-def test_rows_keep_every_line_that_is_not_blank_in_order(tmp_path):
-    rows = rows_of(written(tmp_path, b"acgtacg\t1.50\n\nACGTX\thigh\nNNACGTAC\t\nA\t3 4\n"))
-    assert rows.sequences == ["acgtacg", "ACGTX", "NNACGTAC", "A"]
-    assert rows.expressions == ["1.50", "high", "", "3"]
-    assert sequence.text(rows.letters) == ["ACGTACGN", "N" * 8, "N" * 8, "N" * 8]
-    assert rows.reasons == [
-        None,
-        "letter 'X' is none of ACGTN",
-        "2 N, more than 1",
-        "length 1, further than 2 from 8",
-    ]
-
-
-def test_rows_without_expression_have_none(tmp_path):
-    rows = rows_of(written(tmp_path, b"ACGTACGT\nACGTACG 5\n"))
-    assert rows.expressions is None and rows.sequences == ["ACGTACGT", "ACGTACG"]
-
-
-def test_rows_that_are_no_text_are_kept_too(tmp_path):
-    rows = rows_of(written(tmp_path, b"\xff\x00\nACGTACGT\n"))
-    assert rows.sequences == ["\ufffd\0", "ACGTACGT"]
-    assert rows.reasons == ["letter '\ufffd' is none of ACGTN", None]
-
-
-def test_the_first_row_decides_on_expressions_for_all_chunks(tmp_path, monkeypatch):
-    monkeypatch.setattr(text, "_CHUNK", 16)
-    path = written(tmp_path, b"ACGTACGT\t1\n" + b"ACGTACGT\n" * 9)
-    found = [rows.expressions for rows in text.read_rows(text.Source(path), SHORT)]
-    assert sum(found, []) == ["1"] + [""] * 9
-
-
-def test_fasta_is_refused(tmp_path):
-    with pytest.raises(errors.UserError, match="looks like FASTA, which is not read"):
-        rows_of(written(tmp_path, b">one\nACGT\n"))
-
-
-def test_an_empty_text_has_no_rows(tmp_path):
-    path = written(tmp_path, b"")
-    assert list(text.read_rows(text.Source(path), SHORT)) == []
-
-
-@given(data=st.binary(max_size=200))
-def test_random_bytes_give_a_row_a_line_or_are_refused(tmp_path_factory, data):
-    path = tmp_path_factory.getbasetemp() / "rows.txt"
-    path.write_bytes(data)
-    try:
-        parts = list(text.read_rows(text.Source(path), SHORT))
-    except errors.UserError as error:
-        assert "FASTA" in str(error)
-        return
-    lines = [line for line in data.removeprefix(b"\xef\xbb\xbf").split(b"\n") if line.split()]
-    assert sum(len(part.sequences) for part in parts) == len(lines)
-    assert all(part.letters.shape == (len(part.sequences), 8) for part in parts)
 
 
 # --- tables with a header ---

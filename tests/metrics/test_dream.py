@@ -8,6 +8,7 @@ import pytest
 import scipy.stats
 
 from camformer_tf import errors
+from camformer_tf.data import predictions
 from camformer_tf.metrics import dream
 
 # Golden values: ../shared/design/reference.md 7.4 and 7.5, recomputed there from published files.
@@ -92,7 +93,7 @@ def check(card: dream.Scorecard, expected: dict[str, tuple], digits: float = 5e-
 def test_the_submission_of_2022_has_its_published_public_scores(challenge, test_file):
     sequences, expression = test_file
     prediction = np.full(len(sequences), np.nan)
-    for position, value in dream.read_json(challenge / "submission2022_public.json").items():
+    for position, value in predictions.read_json(challenge / "submission2022_public.json").items():
         prediction[int(position)] = value
     chosen = dream.members("public", sequences, None, challenge / "public_leaderboard")
     card = dream.score(expression, prediction, chosen)

@@ -1,5 +1,6 @@
 import logging
 import zipfile
+from pathlib import Path
 
 import keras
 import numpy as np
@@ -85,7 +86,7 @@ def test_a_table_has_a_row_for_every_input_row_in_order(saved, tmp_path, letters
     rows = [good[0], "ACGT", good[1].lower(), good[2] + "X", "", good[2][:108]]
     (tmp_path / "in.txt").write_text("\n".join(rows))
     with caplog.at_level(logging.WARNING):
-        count = predict.to_file(saved, tmp_path / "in.txt", tmp_path / "out.tsv")
+        count = predict.to_file([saved], tmp_path / "in.txt", tmp_path / "out.tsv")
     table = predictions.read(tmp_path / "out.tsv")
     assert count == 5 and table.sequences == [row for row in rows if row]
     assert np.isnan(table.prediction).tolist() == [False, True, False, True, False]
@@ -96,7 +97,7 @@ def test_a_table_has_a_row_for_every_input_row_in_order(saved, tmp_path, letters
 
 
 def test_a_split_of_records_is_predicted_with_its_expressions(saved, library, tmp_path):
-    count = predict.to_file(saved, library, tmp_path / "out.tsv", split="val")
+    count = predict.to_file([saved], library, tmp_path / "out.tsv", split="val")
     table = predictions.read(tmp_path / "out.tsv")
     expected = records.read(library, "val")
     assert count == 300
@@ -107,9 +108,9 @@ def test_a_split_of_records_is_predicted_with_its_expressions(saved, library, tm
 def test_blocks_of_text_give_the_same_table_as_one_block(
     saved, library_text, tmp_path, monkeypatch
 ):
-    predict.to_file(saved, library_text, tmp_path / "one.tsv", batch_size=64)
+    predict.to_file([saved], library_text, tmp_path / "one.tsv", batch_size=64)
     monkeypatch.setattr("camformer_tf.data.text._CHUNK", 10_000)
-    predict.to_file(saved, library_text, tmp_path / "many.tsv", batch_size=64)
+    predict.to_file([saved], library_text, tmp_path / "many.tsv", batch_size=64)
     one, many = (predictions.read(tmp_path / name) for name in ("one.tsv", "many.tsv"))
     assert one.sequences == many.sequences
     np.testing.assert_allclose(one.prediction, many.prediction, atol=2e-6)
@@ -123,7 +124,8 @@ def test_blocks_of_text_give_the_same_table_as_one_block(
         ("in.txt", "in.txt", {}, "is no model of camformer_tf"),
         ("saved", "absent.txt", {}, "absent.txt: no such file"),
         ("saved", "empty.txt", {}, "no sequence to predict"),
-        ("saved", "fasta.txt", {}, "looks like FASTA"),
+        ("saved", "in.txt", {"keys": Path("k.json")}, "keys are for dream-json alone, found tsv"),
+        ("saved", "library", {"columns": {"sequence": "s"}}, "columns are for a table"),
         ("saved", "in.txt", {"split": "val"}, "--split is for a records directory"),
         ("saved", "library", {}, "--split, one of train, val"),
         ("saved", "library", {"split": "test"}, "has no split 'test'"),
@@ -134,20 +136,64 @@ def test_a_mistake_is_named_and_leaves_no_table(
 ):
     (tmp_path / "in.txt").write_text("A" * 110 + "\n")
     (tmp_path / "empty.txt").write_text("\n")
-    (tmp_path / "fasta.txt").write_text(">one\n" + "A" * 110 + "\n")
     out = tmp_path / "out.tsv"
     with pytest.raises(errors.UserError, match=message):
         predict.to_file(
-            saved if model == "saved" else tmp_path / model,
+            [saved if model == "saved" else tmp_path / model],
             library if source == "library" else tmp_path / source,
             out,
             **options,
         )
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["empty.txt", "fasta.txt", "in.txt"]
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["empty.txt", "in.txt"]
 
 
 def test_a_table_that_is_there_is_not_replaced(saved, library_text, tmp_path):
     (tmp_path / "out.tsv").write_text("mine")
     with pytest.raises(errors.UserError, match="exists already"):
-        predict.to_file(saved, library_text, tmp_path / "out.tsv")
+        predict.to_file([saved], library_text, tmp_path / "out.tsv")
     assert (tmp_path / "out.tsv").read_text() == "mine"
+
+
+def test_several_models_give_the_mean_and_its_spread(saved, library, tmp_path):
+    others = [saved]
+    for seed in (2, 3):
+        others.append(tmp_path / f"{seed}.keras")
+        other = rescnn.build(SETTINGS.model, channels=5, seed=seed)
+        predict.save(other, others[-1], SETTINGS)
+    predict.to_file(others, library, tmp_path / "out.tsv", split="val")
+    each = [predict.load(path).predict(records.read(library, "val").letters) for path in others]
+    lines = [line.split("\t") for line in (tmp_path / "out.tsv").read_text().splitlines()]
+    assert lines[0] == ["sequence", "prediction", "expression", "spread"]
+    found = np.array([[float(row[1]), float(row[3])] for row in lines[1:]])
+    np.testing.assert_allclose(found[:, 0], np.mean(each, axis=0), rtol=1e-5)
+    np.testing.assert_allclose(found[:, 1], np.std(each, axis=0, ddof=1), atol=1e-5)
+
+
+def test_a_run_of_replicates_is_its_models_and_all_must_be_finished(saved, tmp_path):
+    for seed in (42, 7):
+        folder = tmp_path / "many" / rundir.replicate(seed)
+        folder.mkdir(parents=True)
+        (folder / rundir.RECIPE).touch()
+        (folder / rundir.RUN).touch()
+    assert [path.name for path in predict.members([tmp_path / "many", saved])] == [
+        "seed-42", "seed-7", saved.name
+    ]  # fmt: skip
+    (tmp_path / "many" / "seed-7" / rundir.RUN).unlink()
+    with pytest.raises(errors.UserError, match="many: not finished: seed-7"):
+        predict.members([tmp_path / "many"])
+
+
+def test_models_that_read_other_sequences_do_not_go_together(saved, library_text, tmp_path):
+    settings = recipe.load("smoke", ["data.encoding=onehot_purine", "data.max_n=1"])
+    predict.save(rescnn.build(settings.model, channels=5), tmp_path / "b.keras", settings)
+    with pytest.raises(errors.UserError, match="b.keras: reads Rule.*Predict with each by itself"):
+        predict.to_file([saved, tmp_path / "b.keras"], library_text, tmp_path / "out.tsv")
+
+
+def test_fasta_gives_names_and_reasons(saved, tmp_path):
+    (tmp_path / "in.fa").write_text(">one\n" + "A" * 60 + "\n" + "C" * 50 + "\n>two\nACGT\n")
+    predict.to_file([saved], tmp_path / "in.fa", tmp_path / "out.tsv")
+    header, one, two = (tmp_path / "out.tsv").read_text().splitlines()
+    assert header.split("\t") == ["sequence", "prediction", "name", "reason"]
+    assert one.startswith("A" * 60 + "C" * 50 + "\t") and one.endswith("\tone\t")
+    assert two.split("\t") == ["ACGT", "", "two", "length 4, further than 3 from 110"]
