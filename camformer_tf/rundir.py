@@ -24,6 +24,7 @@ CHECKPOINTS = "last"
 TENSORBOARD = "tensorboard"
 VAL_PREDICTIONS = "val_predictions.tsv"
 REPLICATES = "replicates.csv"
+CALIBRATION = "calibration.json"
 MODEL_CARD = "assets.extra/model_card.json"  # in an export
 
 

@@ -14,7 +14,7 @@ ROOMS = {
     "base": set(),  # the modules beside the rooms
     "data": {"base"},
     "metrics": {"base", "data"},
-    "model": {"base", "data"},
+    "model": {"base", "data", "metrics"},
     "training": {"base", "data", "model", "metrics"},
     "evaluation": {"base", "data", "model", "metrics"},
     "serving": {"base", "data", "model", "evaluation"},

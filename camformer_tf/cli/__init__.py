@@ -13,6 +13,7 @@ for _command in (  # in the order of work
     training.doctor,
     training.import_torch,
     judging.predict,
+    judging.calibrate,
     judging.evaluate,
     serving.export,
 ):

@@ -15,7 +15,7 @@ import tensorflow as tf
 
 from camformer_tf import errors, progress, recipe, rundir
 from camformer_tf.data import manifest, predictions, records, rows, rules, sequence, text
-from camformer_tf.model import rescnn
+from camformer_tf.model import calibration, rescnn
 
 _log = logging.getLogger(__name__)
 _SHOWN_REASONS = 5
@@ -176,6 +176,30 @@ def members(paths: Sequence[Path]) -> list[Path]:
     return found
 
 
+def in_parts(
+    models: Sequence[Path],
+    source: Path,
+    split: str | None = None,
+    columns: dict[str, str] | None = None,
+    batch_size: int = recipe.PREDICT_BATCH_SIZE,
+    precision: str = "float32",
+) -> Iterator[tuple[rows.Rows, np.ndarray]]:
+    """Yields the rows of a source, a part at a time, and what each of M models predicts of them:
+    float64 (M, N), NaN where a sequence cannot be read. Arguments and errors as of `to_file`."""
+    paths = members(models)
+    loaded = [load(path, batch_size, precision) for path in paths]
+    rule = loaded[0].rule
+    for path, model in zip(paths, loaded, strict=True):
+        if model.rule != rule:
+            raise errors.UserError(
+                f"{path}: reads {model.rule}, the first model {rule}. Predict with each by itself."
+            )
+    for part in _rows(source, split, columns, rule):
+        each = np.stack([model.predict(part.letters) for model in loaded]).astype(np.float64)
+        each[:, [reason is not None for reason in part.reasons]] = np.nan
+        yield part, each
+
+
 def to_file(
     models: Sequence[Path],
     source: Path,
@@ -185,6 +209,7 @@ def to_file(
     split: str | None = None,
     columns: dict[str, str] | None = None,
     keys: Path | None = None,
+    calibrated: Path | None = None,
     batch_size: int = recipe.PREDICT_BATCH_SIZE,
     precision: str = "float32",
     report: progress.Report = progress.silent,
@@ -192,7 +217,8 @@ def to_file(
     """Writes a predictions table, one row an input row in order, and returns the number of rows.
 
     Of several models, the prediction is their mean, and `spread` their standard deviation (of a
-    sample, n - 1).
+    sample, n - 1). With a calibration, both are on its scale, and `lower` and `upper` are the ends
+    of its intervals.
 
     Args:
         models: run directories, runs of replicates, .keras files or export directories.
@@ -203,38 +229,30 @@ def to_file(
         split: which split of a records directory.
         columns: see `rows.read`; by default as the header names them.
         keys: a JSON of the challenge, whose keys are the rows to write as dream-json.
+        calibrated: a calibration of these models; by default the one in the run, if there is one.
         precision: the policy of the convolutions.
 
     Raises:
-        errors.UserError: an unreadable model or input, models that read other sequences, or an
-            `out` that exists.
+        errors.UserError: an unreadable model or input, models that read other sequences, another
+            ensemble's calibration, or an `out` that exists.
     """
     if keys and kind != "dream-json":
         raise errors.UserError(f"{keys}: keys are for dream-json alone, found {kind}.")
     wanted = None if keys is None else list(predictions.read_json(keys))
-    loaded = [load(path, batch_size, precision) for path in members(models)]
-    rule = loaded[0].rule
-    if other := [i for i, model in enumerate(loaded) if model.rule != rule]:
-        raise errors.UserError(
-            f"{members(models)[other[0]]}: reads {loaded[other[0]].rule}, the first model {rule}. "
-            "Predict with each by itself."
-        )
+    inside = models[0] / rundir.CALIBRATION
+    calibrated = calibrated or (inside if len(models) == 1 and inside.is_file() else None)
+    known = calibrated and calibration.load(calibrated, members(models))
+    parts = in_parts(models, source, split, columns, batch_size, precision)
     count, failed, shown = 0, 0, []
     with predictions.writer(out, kind, keys=wanted) as write:
-        for part in _rows(source, split, columns, rule):
-            each = np.stack([model.predict(part.letters) for model in loaded]).astype(np.float64)
+        for part, each in parts:
+            mean, spread, lower, upper = calibration.combine(each, known)
+            reasons = None if source.is_dir() else part.reasons
             bad = [i for i, reason in enumerate(part.reasons) if reason]
-            each[:, bad] = np.nan
             write(
-                predictions.Part(
-                    part.sequences,
-                    each.mean(axis=0),
-                    part.expressions,
-                    spread=each.std(axis=0, ddof=1) if len(loaded) > 1 else None,
-                    name=part.names,
-                    reason=None if source.is_dir() else part.reasons,
-                )
-            )
+                predictions.Part(part.sequences, mean, part.expressions, spread, lower, upper,
+                                 part.names, reasons)
+            )  # fmt: skip
             shown += [f"  row {count + i + 1}: {part.reasons[i]}" for i in bad[:_SHOWN_REASONS]]
             count, failed = count + len(part.sequences), failed + len(bad)
             report("predicting", count, 0)

@@ -1,0 +1,92 @@
+import dataclasses
+import json
+
+import numpy as np
+import pytest
+from sklearn import isotonic
+
+from camformer_tf import errors, rundir
+from camformer_tf.metrics import conformal
+from camformer_tf.model import calibration
+
+RNG = np.random.default_rng(4)
+X = np.rint(RNG.normal(11, 3, 300) * 4) / 4  # with ties
+Y = 0.3 * np.exp(X / 6) + RNG.normal(0, 0.5, 300)
+COVERAGE = conformal.Coverage(5, 0.9, 1.0, 0.0, 2.0)
+FOUND = calibration.Calibration(
+    ("a",), calibration.Scale(), conformal.Band(0.9, 2.0, 0.5, 10), COVERAGE, (COVERAGE,)
+)
+
+
+def test_the_affine_scale_is_the_least_squares_line():
+    scale = calibration.fit_scale("affine", X, Y)
+    slope, intercept = np.polyfit(X, Y, 1)
+    np.testing.assert_allclose(scale(X), slope * X + intercept, rtol=1e-12)
+    np.testing.assert_allclose(scale(np.array([-50.0])), -50 * slope + intercept, rtol=1e-12)
+
+
+def test_the_isotonic_scale_is_that_of_scikit_learn():
+    judge = isotonic.IsotonicRegression(out_of_bounds="clip").fit(X, Y)
+    scale = calibration.fit_scale("isotonic", X, Y)
+    at = np.linspace(X.min() - 2, X.max() + 2, 999)
+    np.testing.assert_allclose(scale(at), judge.predict(at), atol=1e-10)
+    assert len(scale.x) < len(np.unique(X))  # level stretches are kept by their ends
+    assert np.isnan(scale(np.array([np.nan]))).all()
+
+
+def test_the_models_own_scale_changes_nothing():
+    assert calibration.fit_scale("model", X, Y)(X) is X
+
+
+def test_a_scale_that_cannot_be_is_told():
+    with pytest.raises(errors.UserError, match="measured values fall where predictions rise"):
+        calibration.fit_scale("affine", X, -X)
+    with pytest.raises(errors.UserError, match="needs sequences of different predictions"):
+        calibration.fit_scale("isotonic", np.ones(5), np.arange(5.0))
+
+
+def test_models_are_combined_on_the_new_scale():
+    each = RNG.normal(size=(3, 7))
+    found = dataclasses.replace(FOUND, scale=calibration.Scale("affine", (0.0, 1.0), (1.0, 3.0)))
+    mean, spread, lower, upper = calibration.combine(each, found)
+    np.testing.assert_allclose(mean, 1 + 2 * each.mean(axis=0))
+    np.testing.assert_allclose(spread, 2 * each.std(axis=0, ddof=1))
+    np.testing.assert_allclose(upper - mean, 2 * (0.5 + spread))
+    np.testing.assert_allclose(mean - lower, upper - mean)
+    assert [values is None for values in calibration.combine(each, None)] == [
+        False, False, True, True
+    ]  # fmt: skip
+    assert calibration.combine(each[:1], None)[1] is None
+
+
+def test_a_calibration_comes_back_and_knows_its_models(tmp_path):
+    members = []
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / rundir.BEST).write_text(name)
+        members.append(tmp_path / name)
+    scale = calibration.fit_scale("isotonic", X, Y)
+    found = dataclasses.replace(FOUND, members=calibration.fingerprints(members), scale=scale)
+    path = tmp_path / "c.json"
+    calibration.save(found, path)
+    assert calibration.load(path, members) == found
+    assert calibration.load(path, members[::-1]) == found  # in any order
+    (tmp_path / "two" / rundir.BEST).write_text("trained anew")
+    with pytest.raises(errors.UserError, match="c.json: is of other models than these 2"):
+        calibration.load(path, members)
+    with pytest.raises(errors.UserError, match="exists already"):
+        calibration.save(found, path)
+
+
+@pytest.mark.parametrize("text", ["", "[]", json.dumps({"members": []})])
+def test_a_file_that_is_no_calibration_is_told(tmp_path, text):
+    (tmp_path / "c.json").write_text(text)
+    with pytest.raises(errors.UserError, match="c.json: is no calibration"):
+        calibration.load(tmp_path / "c.json", [])
+
+
+def test_the_summary_shows_every_tenth():
+    lines = FOUND.summary().splitlines()
+    assert "intervals of coverage 0.9 from 10 sequences, scale model" in lines[0]
+    assert lines[2].split() == ["all", "0.000", "2.000", "5", "0.900", "1.000"]
+    assert lines[3].split()[0] == "1"
