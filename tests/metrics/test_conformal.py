@@ -27,7 +27,7 @@ def test_new_examples_are_held_as_often_as_stated():
         made = conformal.band(error[:200], np.zeros(200), spread[:200], 0.8)
         lower, upper = made.ends(np.zeros(100), spread[200:])
         shares.append(conformal.measured(error[200:], lower, upper).coverage)
-    # The expected share lies between 0.8 and 0.8 + 1 / 201; 400 means have a standard error of 2e-3.
+    # The expected share lies between 0.8 and 0.8 + 1 / 201; the mean of 400 is known to 2e-3.
     assert 0.794 < np.mean(shares) < 0.811
 
 
