@@ -52,9 +52,7 @@ def calibrate(
             "make intervals and those that measure them."
         )
     mapped = calibration.fit_scale(scale, each[:, fitted].mean(axis=0), expression[fitted])
-    each = mapped(each)
-    mean = each.mean(axis=0)
-    spread = each.std(axis=0, ddof=1) if len(each) > 1 else None
+    mean, spread = calibration.combine(each, mapped)
     try:
         band = conformal.band(
             expression[making], mean[making], None if spread is None else spread[making], coverage

@@ -62,18 +62,11 @@ class Calibration:
         return "\n".join([told, head, *lines])
 
 
-def combine(
-    each: np.ndarray, found: Calibration | None
-) -> tuple[np.ndarray, np.ndarray | None, np.ndarray | None, np.ndarray | None]:
-    """Returns mean, spread (None for one model), lower and upper ends (None without a calibration)
-    of the predictions of M models, float64 (M, N)."""
-    if found:
-        each = found.scale(each)
-    mean = each.mean(axis=0)
-    spread = each.std(axis=0, ddof=1) if len(each) > 1 else None
-    if not found:
-        return mean, spread, None, None
-    return mean, spread, *found.band.ends(mean, spread)
+def combine(each: np.ndarray, scale: Scale) -> tuple[np.ndarray, np.ndarray | None]:
+    """Returns the mean of M models' predictions, float64 (M, N), on a scale, and the spread that
+    these have on it (None of one model)."""
+    mean = scale(each.mean(axis=0))  # for the mean it was fitted
+    return mean, scale(each).std(axis=0, ddof=1) if len(each) > 1 else None
 
 
 def fit_scale(kind: str, prediction: np.ndarray, expression: np.ndarray) -> Scale:

@@ -242,11 +242,13 @@ def to_file(
     inside = models[0] / rundir.CALIBRATION
     calibrated = calibrated or (inside if len(models) == 1 and inside.is_file() else None)
     known = calibrated and calibration.load(calibrated, members(models))
+    scale = known.scale if known else calibration.Scale()
     parts = in_parts(models, source, split, columns, batch_size, precision)
     count, failed, shown = 0, 0, []
     with predictions.writer(out, kind, keys=wanted) as write:
         for part, each in parts:
-            mean, spread, lower, upper = calibration.combine(each, known)
+            mean, spread = calibration.combine(each, scale)
+            lower, upper = known.band.ends(mean, spread) if known else (None, None)
             reasons = None if source.is_dir() else part.reasons
             bad = [i for i, reason in enumerate(part.reasons) if reason]
             write(

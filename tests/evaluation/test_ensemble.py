@@ -54,8 +54,9 @@ def test_intervals_hold_what_they_say_on_the_new_scale(run, measured, scale, cap
     assert (found.measured.n, found.band.n) == (1000, 500)
     # Of 1,000 by a band of 500: a standard error of about 0.022
     assert found.measured.coverage == pytest.approx(0.8, abs=0.05)
-    # Noise of 0.5: 80 % lie within 1.28 of it on both sides
-    assert found.measured.width == pytest.approx(2 * 1.28 * 0.5, rel=0.25)
+    # Noise of 0.5: 80 % lie within 1.28 of it on both sides; that the spread of these models says
+    # nothing of it makes intervals a little wider
+    assert 0.9 < found.measured.width / (2 * 1.28 * 0.5) < 1.5
     again = ensemble.calibrate([run], measured, coverage=0.8, scale=scale)
     assert again == found
 

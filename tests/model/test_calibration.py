@@ -47,16 +47,13 @@ def test_a_scale_that_cannot_be_is_told():
 
 def test_models_are_combined_on_the_new_scale():
     each = RNG.normal(size=(3, 7))
-    found = dataclasses.replace(FOUND, scale=calibration.Scale("affine", (0.0, 1.0), (1.0, 3.0)))
-    mean, spread, lower, upper = calibration.combine(each, found)
+    mean, spread = calibration.combine(each, calibration.Scale("affine", (0.0, 1.0), (1.0, 3.0)))
     np.testing.assert_allclose(mean, 1 + 2 * each.mean(axis=0))
     np.testing.assert_allclose(spread, 2 * each.std(axis=0, ddof=1))
-    np.testing.assert_allclose(upper - mean, 2 * (0.5 + spread))
-    np.testing.assert_allclose(mean - lower, upper - mean)
-    assert [values is None for values in calibration.combine(each, None)] == [
-        False, False, True, True
-    ]  # fmt: skip
-    assert calibration.combine(each[:1], None)[1] is None
+    level = calibration.Scale("isotonic", (-1.0, 0.0, 1.0), (0.0, 5.0, 5.0))
+    mean, spread = calibration.combine(np.array([[-1.0], [3.0]]), level)
+    assert (mean.item(), spread.item()) == (5.0, np.std([0, 5], ddof=1))  # of the mean, not a mean
+    assert calibration.combine(each[:1], calibration.Scale())[1] is None
 
 
 def test_a_calibration_comes_back_and_knows_its_models(tmp_path):
