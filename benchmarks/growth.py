@@ -205,7 +205,8 @@ def main() -> None:
     lines = ["| against | at | figures |", "|---|---|---|"]
     for series, points in found.items():
         for at, values in points.items():
-            shown = ", ".join(f"{name} {value:,.3g}" for name, value in values.items())
+            digits = {name: ",.0f" if value >= 100 else ".3g" for name, value in values.items()}
+            shown = ", ".join(f"{name} {value:{digits[name]}}" for name, value in values.items())
             lines.append(f"| {series} | {at:,} | {shown} |")
     powers = {
         f"{series}, {name}": slope(list(points), [values[name] for values in points.values()])
