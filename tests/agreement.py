@@ -44,7 +44,7 @@ scores = callbacks.CorrelationScores(
 )
 loop.train(model, batches, loss=optimizer.loss("l1"), table=sequence.table("onehot"),
            strategy=made.strategy, epochs=int(epochs), batch_size=128, callbacks=[scores],
-           steps_per_call=5 if kind == "mirrored" else 1)
+           steps_per_call={"one": 1, "mirrored": 5, "multiworker": 3}[kind])
 variables = {f"{i:03d} {v.path}": keras.ops.convert_to_numpy(v)
              for i, v in enumerate(model.variables) if "seed" not in v.path}
 history = {f"history {k}": np.array(v) for k, v in model.history.history.items()
