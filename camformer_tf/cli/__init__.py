@@ -15,6 +15,7 @@ for _command in (  # in the order of work
     judging.predict,
     judging.calibrate,
     judging.evaluate,
+    judging.compare,
     serving.export,
 ):
     main.add_command(_command)

@@ -192,6 +192,23 @@ def evaluate(
     click.echo("\n".join(told))
 
 
+@click.command()
+@click.argument("runs", metavar="RUN...", nargs=-1, required=True, type=group.PATH)
+@group.option("--out", type=group.PATH, help="Also write the table as CSV.")
+@group.quiet
+def compare(runs: tuple[Path, ...], out: Path | None) -> None:
+    """Put runs beside each other, the best first, with the recipe values in which they differ.
+
+    A run of replicates is each of its runs; of an unfinished one the best epoch so far counts.
+    """
+    from camformer_tf.evaluation import compare
+
+    found = compare.compare(runs)
+    if out:
+        compare.save(found, out)
+    click.echo(found.summary())
+
+
 def _columns(sequence: str | None, expression: str | None) -> dict[str, str] | None:
     if expression and not sequence:
         raise click.UsageError("--expression-column goes with --sequence-column.")
