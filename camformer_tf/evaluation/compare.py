@@ -13,6 +13,7 @@ import yaml
 
 from camformer_tf import errors, rundir
 
+_MOST_BLOCK_KEYS = 4  # that a terminal shows
 _SHOWN = {"run": "run", "score": "r + rho", "pearson": "r", "spearman": "rho", "epoch": "epoch"}
 
 
@@ -51,19 +52,26 @@ class Comparison:
         return rows
 
     def summary(self) -> str:
-        """Returns the table for a person."""
-        head = [*_SHOWN.values(), *self.keys]
+        """Returns the table for a person; networks that differ in many values are left to the
+        CSV."""
+        blocks = [key for key in self.keys if key.startswith("model.blocks.")]
+        left = blocks if len(blocks) > _MOST_BLOCK_KEYS else []
+        keys = [key for key in self.keys if key not in left]
+        head = [*_SHOWN.values(), *keys]
         lines = [head]
         for row in self.table():
-            cells = [row[name] for name in _SHOWN] + [row[key] for key in self.keys]
+            cells = [row[name] for name in _SHOWN] + [row[key] for key in keys]
             if row["status"] != "finished":
                 cells[0] = f"{cells[0]} ({row['status']})"
             lines.append([_cell(cell) for cell in cells])
         widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-        return "\n".join(
+        told = [
             "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
             for line in lines
-        )
+        ]
+        if left:
+            told.append(f"model.blocks differs in {len(left)} values, which --out writes")
+        return "\n".join(told)
 
 
 def compare(paths: Sequence[Path]) -> Comparison:
@@ -75,7 +83,7 @@ def compare(paths: Sequence[Path]) -> Comparison:
     rows = []
     for path in paths:
         rows += [_row(run) for run in rundir.replicates(path) or [path]]
-    keys = sorted({key for row in rows for key in row.values})
+    keys = sorted({key for row in rows for key in row.values if not key.startswith("expect.")})
     differing = [key for key in keys if len({json.dumps(r.values.get(key)) for r in rows}) > 1]
     worst = float("-inf")
     rows.sort(key=lambda row: worst if row.score is None else row.score, reverse=True)

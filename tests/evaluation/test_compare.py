@@ -56,6 +56,14 @@ def test_a_run_that_is_not_finished_says_so_and_undefined_correlations_count_0(r
     assert (row.status, row.epoch, row.score, row.epochs) == ("no epoch yet", None, None, 0)
 
 
+def test_networks_that_differ_in_many_values_are_left_to_the_csv(runs, tmp_path):
+    other = [f"model.blocks.{i}.{key}=8" for i in range(4) for key in ("filters", "kernel")]
+    found = compare.compare([*runs, run(tmp_path / "e", [(0.1, 0.1)], other)])
+    assert "model.blocks differs in 9 values, which --out writes" in found.summary()
+    assert "blocks.0.filters" not in found.summary() and "train.seed" in found.summary()
+    assert "model.blocks.0.filters" in found.table()[0]
+
+
 def test_replicates_are_runs_each(tmp_path):
     for seed in (42, 7):
         run(tmp_path / "many" / rundir.replicate(seed), [(0.5, seed / 100)])
