@@ -56,9 +56,9 @@ def training(name: str, overrides: list[str], examples, batch: int, *, whole_epo
         rate, first = None, None
 
         def on_train_batch_end(self, step, logs=None):
-            if step == 2:
+            if self.first is None and step >= 2:
                 self.first, self.start = step, time.perf_counter()
-            elif step > 3 and time.perf_counter() - self.start > SECONDS:
+            elif self.first is not None and time.perf_counter() - self.start > SECONDS:
                 seconds = time.perf_counter() - self.start
                 self.rate = (step - self.first) * batch / seconds
                 self.model.stop_training = True

@@ -70,7 +70,9 @@ def test_tensorflow_is_imported_only_where_it_is_needed(module):
 @pytest.mark.parametrize("module", MODULES)
 def test_what_an_extra_installs_is_imported_where_it_is_used(module):
     for name in imports(module, top_only=True):
-        assert not name.startswith(("torch", "safetensors")), f"{module} imports {name}"
+        assert not name.startswith(("torch", "safetensors", "pyarrow", "matplotlib")), (
+            f"{module} imports {name}"
+        )
 
 
 def test_the_modules_of_the_base_do_not_import_in_a_circle():

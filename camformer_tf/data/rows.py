@@ -12,7 +12,7 @@ import numpy as np
 from camformer_tf import errors
 from camformer_tf.data import rules, text
 
-_TOGETHER = 1 << 14  # FASTA records handed on at a time
+_TOGETHER = 1 << 14  # rows handed on at a time, which are whole batches of prediction
 _SEPARATORS = {".csv": b",", ".tsv": b"\t"}
 
 
