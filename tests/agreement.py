@@ -23,8 +23,12 @@ from camformer_tf.data import dataset, records, sequence
 from camformer_tf.model import predict, rescnn
 from camformer_tf.training import callbacks, loop, optimizer, strategy
 
-kind, name, dropout, epochs, folder, out = sys.argv[1:]
-settings = recipe.load("smoke", [f"model.blocks.{i}.dropout={dropout}" for i in range(4)])
+kind, name, dropout, in_graph, epochs, folder, out = sys.argv[1:]
+changes = [f"model.blocks.{i}.dropout={dropout}" for i in range(4)]
+if in_graph == "True":
+    loop._loops_in_graph = lambda: True
+    changes.append("model.blocks.2.pool=null")  # whose gradient oneDNN rounds now so, now so
+settings = recipe.load("smoke", changes)
 made = strategy.make(kind, 2 if kind == "mirrored" else None, "float32", timeout=60)
 batches = dataset.load(
     Path(folder), "train", 128, seed=1, worker=made.worker, workers=made.workers
@@ -82,12 +86,22 @@ def in_two_processes(command: list[str], timeout: float = 240, **options) -> lis
 
 
 def train(
-    kind: str, optimizer: str, dropout: float, folder: Path, *, epochs: int = 1
+    kind: str,
+    optimizer: str,
+    dropout: float,
+    folder: Path,
+    *,
+    in_graph: bool = False,
+    epochs: int = 1,
 ) -> list[dict[str, np.ndarray]]:
     """Trains the smoke network on the sample and returns, of every process, all variables but the
-    dropout seeds, and the history."""
-    out = folder / f"{kind}-{optimizer}-{dropout}"
-    arguments = [kind, optimizer, str(dropout), str(epochs), str(SAMPLE), str(out)]
+    dropout seeds, and the history.
+
+    Args:
+        in_graph: whether the steps of a call are a loop in the graph, as on GPUs; without pooling.
+    """
+    out = folder / f"{kind}-{optimizer}-{dropout}-{in_graph}"
+    arguments = [kind, optimizer, str(dropout), str(in_graph), str(epochs), str(SAMPLE), str(out)]
     command = [sys.executable, "-c", _PROGRAM, *arguments]
     if kind == "multiworker":
         assert in_two_processes(command) == [0, 0]

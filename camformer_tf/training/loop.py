@@ -138,12 +138,12 @@ def _epoch(run: _Run, progress: Progress, received: list[int]) -> dict[str, floa
     while progress.step < run.batches.steps and not run.model.stop_training:
         run.calls.on_train_batch_begin(progress.step)
         count = min(run.steps_per_call, run.batches.steps - progress.step)
-        sums, pairs = run.steps(data, tf.constant(float(bool(received))), tf.constant(count))
-        losses, stops = sums.numpy().T.tolist()
+        sums, pairs = run.steps(data, tf.constant(float(bool(received))), count)
+        losses, stops = np.asarray(sums).T.tolist()
         for value in losses:
             progress.total += _finite(value, progress)
             progress.step += 1
-        expression, prediction = pairs.numpy().T
+        expression, prediction = np.asarray(pairs).T
         progress.expression.append(expression)
         progress.prediction.append(prediction)
         run.calls.on_train_batch_end(progress.step - 1, {"loss": progress.total / progress.step})
@@ -163,8 +163,8 @@ def _epoch(run: _Run, progress: Progress, received: list[int]) -> dict[str, floa
 
 
 def _steps(model, loss, table, strategy, batch_size, *, xla):
-    """Returns a graph function: iterator, whether to stop (0 or 1), number of steps → of each step
-    the mean loss and how many replicas are to stop, (steps, 2); and of all examples expression and
+    """Returns a function: iterator, whether to stop (0 or 1), number of steps → of each step the
+    mean loss and how many replicas are to stop, (steps, 2); and of all examples expression and
     prediction, (steps * batch_size, 2)."""
 
     def replica_step(batch, stop):
@@ -188,19 +188,40 @@ def _steps(model, loss, table, strategy, batch_size, *, xla):
         replica_step = tf.function(replica_step, jit_compile=True)
 
     @tf.function
-    def steps(data, stop, count):
+    def step(data, stop):
+        parts, pairs = strategy.run(replica_step, args=(next(data), stop))
+        pairs = strategy.experimental_local_results(pairs)[0]
+        return strategy.reduce("SUM", parts, axis=None), pairs
+
+    @tf.function
+    def graph_steps(data, stop, count):
         sums = tf.TensorArray(tf.float32, count, element_shape=[2])
         examples = tf.TensorArray(tf.float32, count, element_shape=[None, 2])
         for i in tf.range(count):
-            # Else a step of several devices can begin, or the call end, before all variables of
-            # the step before are written: seen twice in twelve runs on two devices.
             tf.autograph.experimental.set_loop_options(parallel_iterations=1)
-            parts, pairs = strategy.run(replica_step, args=(next(data), stop))
-            sums = sums.write(i, strategy.reduce("SUM", parts, axis=None))
-            examples = examples.write(i, strategy.experimental_local_results(pairs)[0])
+            total, pairs = step(data, stop)
+            sums = sums.write(i, total)
+            examples = examples.write(i, pairs)
         return sums.stack(), examples.concat()
 
+    def steps(data, stop, count):
+        if _loops_in_graph():
+            return graph_steps(data, stop, tf.constant(count))
+        sums, pairs = zip(*(step(data, stop) for _ in range(count)), strict=True)
+        return np.stack(sums), np.concatenate(pairs)
+
     return steps
+
+
+def _loops_in_graph() -> bool:
+    """Whether the steps of a call are a loop in TensorFlow's graph, which saves GPUs waiting for
+    Python.
+
+    Not on CPUs: there TensorFlow makes a pooling's gradient a oneDNN operation if it has met the
+    pooling before. In a loop, where it begins is up to memory addresses, so that 1 process in 14
+    trained with another rounding (two devices, TensorFlow 2.21).
+    """
+    return bool(tf.config.list_logical_devices("GPU"))
 
 
 def _agreed(gradients: list, made: keras.optimizers.Optimizer) -> list:

@@ -19,22 +19,27 @@ FIT = [sys.executable, "-m", "camformer_tf.cli", "fit", "smoke", str(SAMPLE)]
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
-    """(kind, optimiser, dropout) → what its processes came to after an epoch."""
+    """(kind, optimiser, dropout, in_graph) → what its processes came to after an epoch."""
     folder, known = tmp_path_factory.mktemp("agreement"), {}
 
-    def get(kind: str, optimizer: str, dropout: float):
-        key = kind, optimizer, dropout
+    def get(kind: str, optimizer: str, dropout: float, in_graph: bool = False):
+        key = kind, optimizer, dropout, in_graph
         if key not in known:
-            known[key] = agreement.train(*key, folder)
+            known[key] = agreement.train(*key[:3], folder, in_graph=in_graph)
         return known[key]
 
     return get
 
 
-@pytest.mark.parametrize(("optimizer", "dropout"), [("sgd", 0.0), ("adamw", 0.2)])
-def test_mirrored_devices_and_two_processes_agree_bit_for_bit(trained, optimizer, dropout):
-    (mirrored,) = trained("mirrored", optimizer, dropout)
-    both = trained("multiworker", optimizer, dropout)
+@pytest.mark.parametrize(
+    ("optimizer", "dropout", "in_graph"),
+    [("sgd", 0.0, False), ("adamw", 0.2, False), ("adamw", 0.2, True)],
+)
+def test_mirrored_devices_and_two_processes_agree_bit_for_bit(
+    trained, optimizer, dropout, in_graph
+):
+    (mirrored,) = trained("mirrored", optimizer, dropout, in_graph)
+    both = trained("multiworker", optimizer, dropout, in_graph)
     assert len(both) == 2
     for one in both:
         assert one.keys() == mirrored.keys()
