@@ -23,7 +23,9 @@ BEST = "best.keras"
 CHECKPOINTS = "last"
 TENSORBOARD = "tensorboard"
 VAL_PREDICTIONS = "val_predictions.tsv"
+RECORDS = "records.json"  # the manifest of the records that it was trained on
 REPLICATES = "replicates.csv"
+REPORT = "report.html"
 CALIBRATION = "calibration.json"
 MODEL_CARD = "assets.extra/model_card.json"  # in an export
 
@@ -114,7 +116,7 @@ def locked(path: Path) -> Iterator[None]:
     except ImportError:  # Windows
         yield
         return
-    lock = path.resolve().with_name(f".{path.resolve().name}.lock")
+    lock = _lock(path)
     with lock.open("w") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -124,6 +126,20 @@ def locked(path: Path) -> Iterator[None]:
             yield
         finally:
             lock.unlink(missing_ok=True)
+
+
+def is_locked(path: Path) -> bool:
+    """Returns whether another process on this machine has the path locked."""
+    try:
+        import fcntl
+
+        with _lock(path).open() as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except (ImportError, OSError):  # Windows; no lock
+        pass
+    return False
 
 
 def refuse_existing(
@@ -167,6 +183,10 @@ def refuse_homeless(path: Path | remote.Remote) -> None:
     """Raises UserError unless the folder is there in which `path` is to lie."""
     if isinstance(path, Path) and not path.parent.is_dir():
         raise errors.UserError(f"{path}: the folder {path.parent} does not exist. Make it first.")
+
+
+def _lock(path: Path) -> Path:
+    return path.resolve().with_name(f".{path.resolve().name}.lock")
 
 
 def _sibling(path: Path) -> Path:

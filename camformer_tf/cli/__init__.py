@@ -16,6 +16,7 @@ for _command in (  # in the order of work
     judging.calibrate,
     judging.evaluate,
     judging.compare,
+    judging.report,
     serving.export,
 ):
     main.add_command(_command)

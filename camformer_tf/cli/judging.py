@@ -2,12 +2,94 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import click
 
 from camformer_tf import recipe
 from camformer_tf.cli import group
+
+# === What commands share ===
+
+
+def _scorecard(command: Callable) -> Callable:
+    """Adds the options of the challenge's scorecard, which `_Judge` takes."""
+    for option in reversed(
+        [
+            group.option(
+                "--dream",
+                "subsets_dir",
+                type=group.PATH,
+                help="Also the DREAM 2022 scorecard: the folder of the challenge's subset files.",
+            ),
+            group.option(
+                "--leaderboard",
+                "leaderboard_dir",
+                type=group.PATH,
+                help="The folder of the public leaderboard's ids, for phases public and private.",
+            ),
+            group.option(
+                "--phase",
+                type=click.Choice(["full", "public", "private"]),
+                help="Of the scorecard; full by default, public if --leaderboard is given alone.",
+            ),
+            group.option(
+                "--published",
+                type=group.PATH,
+                help="A table of published scores (sota.csv) to stand among.",
+            ),
+        ]
+    ):
+        command = option(command)
+    return command
+
+
+class _Judge:
+    """Reads predictions with their truth, and judges them as the options say."""
+
+    def __init__(
+        self,
+        truth: Path | None,
+        subsets_dir: Path | None,
+        leaderboard_dir: Path | None,
+        phase: str | None,
+        published: Path | None,
+    ):
+        self.truth, self.published = truth, published
+        self.folders = subsets_dir, leaderboard_dir
+        if (phase or published) and not any(self.folders):
+            raise click.UsageError("--phase and --published go with --dream or --leaderboard.")
+        self.phase = phase or ("full" if subsets_dir else "public")
+
+    def read(self, path: Path):
+        from camformer_tf.evaluation import evaluate, scorecard
+
+        leaderboard_dir = self.folders[1]
+        alone = self.truth is None and leaderboard_dir and self.phase == "public"
+        if path.suffix == ".json" and alone:
+            return scorecard.read_public(path, leaderboard_dir)
+        return evaluate.read(path, self.truth)
+
+    def card(self, pairs, resamples: int = 0):
+        """Returns the scorecard, if it is wanted, and the published scores to stand among."""
+        from camformer_tf.evaluation import scorecard
+        from camformer_tf.metrics import dream
+
+        if not any(self.folders):
+            return None, {}
+        teams = dream.published(self.published) if self.published else {}
+        return scorecard.judge(pairs, self.phase, *self.folders, resamples=resamples), teams
+
+
+def _columns(sequence: str | None, expression: str | None) -> dict[str, str] | None:
+    if expression and not sequence:
+        raise click.UsageError("--expression-column goes with --sequence-column.")
+    named = {"sequence": sequence, "expression": expression}
+    return {role: name for role, name in named.items() if name} or None
+
+
+# === Commands ===
 
 
 @click.command()
@@ -116,26 +198,7 @@ def calibrate(
 @click.argument("table", metavar="PREDICTIONS", type=group.PATH)
 @click.argument("truth", required=False, type=group.PATH)
 @group.option("--out", type=group.PATH, help="Also write the scores as JSON.")
-@group.option(
-    "--dream",
-    "subsets_dir",
-    type=group.PATH,
-    help="Also the DREAM 2022 scorecard: the folder of the challenge's subset files.",
-)
-@group.option(
-    "--leaderboard",
-    "leaderboard_dir",
-    type=group.PATH,
-    help="The folder of the public leaderboard's ids, for the phases public and private.",
-)
-@group.option(
-    "--phase",
-    type=click.Choice(["full", "public", "private"]),
-    help="Of the scorecard; full by default, public if --leaderboard is given alone.",
-)
-@group.option(
-    "--published", type=group.PATH, help="A table of published scores (sota.csv) to stand among."
-)
+@_scorecard
 @group.option(
     "--bootstrap",
     "resamples",
@@ -151,12 +214,9 @@ def evaluate(
     table: Path,
     truth: Path | None,
     out: Path | None,
-    subsets_dir: Path | None,
-    leaderboard_dir: Path | None,
-    phase: str | None,
-    published: Path | None,
     resamples: int,
     against: Path | None,
+    **challenge,
 ) -> None:
     """Score PREDICTIONS against TRUTH, or against their own expression column.
 
@@ -164,27 +224,16 @@ def evaluate(
     the challenge's JSON, which without TRUTH is judged by the values of --leaderboard.
     """
     from camformer_tf.evaluation import evaluate, scorecard
-    from camformer_tf.metrics import dream
 
-    judged = bool(subsets_dir or leaderboard_dir)
-    if (phase or published) and not judged:
-        raise click.UsageError("--phase and --published go with --dream or --leaderboard.")
-    phase = phase or ("full" if subsets_dir else "public")
-
-    def read(path: Path) -> evaluate.Pairs:
-        if path.suffix == ".json" and truth is None and leaderboard_dir and phase == "public":
-            return scorecard.read_public(path, leaderboard_dir)
-        return evaluate.read(path, truth)
-
-    pairs, card, difference = read(table), None, None
+    judge = _Judge(truth, **challenge)
+    pairs, difference = judge.read(table), None
     scores = evaluate.score_pairs(pairs, resamples=resamples)
     told = [scores.summary()]
-    if judged:
-        teams = dream.published(published) if published else {}
-        card = scorecard.judge(pairs, phase, subsets_dir, leaderboard_dir, resamples=resamples)
+    card, teams = judge.card(pairs, resamples)
+    if card:
         told += ["", scorecard.summary(card, teams)]
     if against:
-        difference = evaluate.compare(pairs, read(against), resamples=resamples)
+        difference = evaluate.compare(pairs, judge.read(against), resamples=resamples)
         told += ["", f"higher than {against}, by"]
         told += [f"{name:<16} {one.summary()}" for name, one in difference.items()]
     if out:
@@ -195,8 +244,9 @@ def evaluate(
 @click.command()
 @click.argument("runs", metavar="RUN...", nargs=-1, required=True, type=group.PATH)
 @group.option("--out", type=group.PATH, help="Also write the table as CSV.")
+@group.option("--html", type=group.PATH, help="Also write it, with a picture, as one HTML file.")
 @group.quiet
-def compare(runs: tuple[Path, ...], out: Path | None) -> None:
+def compare(runs: tuple[Path, ...], out: Path | None, html: Path | None) -> None:
     """Put runs beside each other, the best first, with the recipe values in which they differ.
 
     A run of replicates is each of its runs; of an unfinished one the best epoch so far counts.
@@ -206,11 +256,49 @@ def compare(runs: tuple[Path, ...], out: Path | None) -> None:
     found = compare.compare(runs)
     if out:
         compare.save(found, out)
+    if html:
+        compare.save_page(found, html)
     click.echo(found.summary())
 
 
-def _columns(sequence: str | None, expression: str | None) -> dict[str, str] | None:
-    if expression and not sequence:
-        raise click.UsageError("--expression-column goes with --sequence-column.")
-    named = {"sequence": sequence, "expression": expression}
-    return {role: name for role, name in named.items() if name} or None
+@click.command()
+@click.argument("run_dir", metavar="RUN_DIR", type=group.PATH)
+@group.option("--out", type=group.PATH, help="Default: report.html in the run.")
+@group.option(
+    "--predictions",
+    "table",
+    type=group.PATH,
+    help="Show these instead of the run's own of its validation set.",
+)
+@group.option("--truth", type=group.PATH, help="Of --predictions, as for `evaluate`.")
+@_scorecard
+@group.option("--open", "opens", is_flag=True, help="Show it in a browser.")
+@group.option("--overwrite", is_flag=True, help="Replace a report that is there already.")
+@group.quiet
+def report(
+    run_dir: Path,
+    out: Path | None,
+    table: Path | None,
+    truth: Path | None,
+    opens: bool,
+    overwrite: bool,
+    **challenge,
+) -> None:
+    """Write a run, or a run of replicates, as one HTML file with all its pictures.
+
+    The file fetches nothing and can be mailed. A run that is not finished is shown as it stands.
+    """
+    from camformer_tf import rundir
+    from camformer_tf.evaluation import report
+
+    judge, judged = _Judge(truth, **challenge), None
+    if table:
+        pairs = judge.read(table)
+        judged = report.Judged(pairs, *judge.card(pairs))
+    elif truth or any(judge.folders):
+        raise click.UsageError("--truth, --dream and --leaderboard go with --predictions.")
+    out = out or run_dir / rundir.REPORT
+    report.write(run_dir, out, judged, overwrite=overwrite)
+    click.echo(str(out))
+    if opens:
+        click.launch(str(out))

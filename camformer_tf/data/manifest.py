@@ -93,13 +93,21 @@ def load(folder: Path) -> Manifest:
     Raises:
         errors.UserError: there is none, it is broken, or another version wrote it.
     """
-    path = folder / FILE
-    if not path.is_file():
+    if not (folder / FILE).is_file():
         what = "holds no manifest.json" if folder.is_dir() else "is no directory"
         raise errors.UserError(
             f"{folder}: {what}, so it is no finished record set. "
             "Make one: camformer-tf build-records TEXT OUT_DIR"
         )
+    return read(folder / FILE)
+
+
+def read(path: Path) -> Manifest:
+    """Returns the manifest in a file.
+
+    Raises:
+        errors.UserError: it is broken, or another version wrote it.
+    """
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
         version = values["schema_version"]

@@ -11,7 +11,9 @@ from pathlib import Path
 import pandas as pd
 import yaml
 
+import camformer_tf
 from camformer_tf import errors, rundir
+from camformer_tf.evaluation import page, plot
 
 _MOST_BLOCK_KEYS = 4  # that a terminal shows
 _SHOWN = {"run": "run", "score": "r + rho", "pearson": "r", "spearman": "rho", "epoch": "epoch"}
@@ -99,10 +101,31 @@ def save(found: Comparison, path: Path) -> None:
         table.writerows(rows)
 
 
+def save_page(found: Comparison, path: Path) -> None:
+    """Writes the table with a picture as one HTML file.
+
+    Raises:
+        errors.UserError: an extra that is not installed, or the file is there already.
+    """
+    rundir.refuse_existing(path)
+    rows = found.table()
+    columns = [*_SHOWN, "status", "loss", "parameters", "sequences_per_second", *found.keys]
+    names, r, rho = zip(*((row.run, row.pearson, row.spearman) for row in found.rows), strict=True)
+    picture = page.picture(plot.runs(names, r, rho), "r and rho of every run, the best first.")
+    page.save(
+        path,
+        "compare.html",
+        version=camformer_tf.__version__,
+        head=[_SHOWN.get(name, name.replace("_", " ")) for name in columns],
+        rows=[[row[name] for name in columns] for row in rows],
+        picture=picture,
+    )
+
+
 def _row(path: Path) -> Row:
     try:
         values = _flat(yaml.safe_load((path / rundir.RECIPE).read_text(encoding="utf-8")))
-        history = _history(path / rundir.HISTORY)
+        epochs = history(path)
         told = path / rundir.RUN
         known = json.loads(told.read_text(encoding="utf-8")) if told.is_file() else {}
     except (OSError, ValueError, yaml.YAMLError) as error:
@@ -110,9 +133,9 @@ def _row(path: Path) -> Row:
             f"{path}: is no run ({error}). Expected a run directory of `camformer-tf fit`."
         ) from error
     best = None
-    if len(history):
-        total = history[["val_pearson", "val_spearman"]].sum(axis=1)  # undefined counts 0
-        best = history.assign(score=total).loc[total.idxmax()]
+    if len(epochs):
+        total = epochs[["val_pearson", "val_spearman"]].sum(axis=1)  # undefined counts 0
+        best = epochs.assign(score=total).loc[total.idxmax()]
 
     def at(column: str) -> float | None:
         return None if best is None or pd.isna(best[column]) else float(best[column])
@@ -122,7 +145,7 @@ def _row(path: Path) -> Row:
         run=str(path),
         status="finished" if known else unfinished,
         epoch=None if best is None else int(best["epoch"]),
-        epochs=len(history),
+        epochs=len(epochs),
         score=at("score"),
         pearson=at("val_pearson"),
         spearman=at("val_spearman"),
@@ -133,7 +156,9 @@ def _row(path: Path) -> Row:
     )
 
 
-def _history(path: Path) -> pd.DataFrame:
+def history(run: Path) -> pd.DataFrame:
+    """Returns a run's history.csv; no row where there is no epoch yet."""
+    path = run / rundir.HISTORY
     return pd.read_csv(path) if path.is_file() and path.stat().st_size else pd.DataFrame()
 
 

@@ -15,6 +15,7 @@ from camformer_tf import errors
 from camformer_tf.metrics import conformal, correlation, dream
 
 _MOST_COMBINATIONS = 300  # of replicates of one number, that a mean is of
+_MOST_NAMES = 40  # of runs that have theirs on an axis
 _BINS = 20
 _QUARTERS = (0.25, 0.5, 0.75)
 
@@ -139,6 +140,26 @@ def ensemble_sizes(expression: np.ndarray, each: np.ndarray, *, seed: int = 42):
         axes.errorbar(range(1, len(each) + 1), middle, span, fmt="ko-", capsize=3)
         axes.set(xlabel="replicates in the mean", ylabel=name)
         axes.xaxis.get_major_locator().set_params(integer=True)
+    return figure
+
+
+def runs(names: Sequence[str], pearson: Sequence[float | None], spearman: Sequence[float | None]):
+    """Returns r and rho of runs, one below the other in the order given; of many runs the names are
+    left out. None leaves a gap."""
+    named = len(names) <= _MOST_NAMES
+    figure = _figure(8, max(2.2, 0.8 + 0.25 * len(names)) if named else 6)
+    axes = figure.subplots()
+    places = range(1, len(names) + 1)
+    for values, marker, label in ((pearson, "o", "r"), (spearman, "s", "rho")):
+        known = [np.nan if value is None else value for value in values]
+        axes.plot(known, places, marker, label=label, markersize=5 if named else 2,
+                  fillstyle="full" if label == "r" else "none")  # fmt: skip
+    axes.set(xlabel="correlation in validation", ylabel="" if named else "place by r + rho")
+    if named:
+        axes.set_yticks(places, names)
+    axes.invert_yaxis()
+    axes.grid(axis="x", color="0.85")
+    axes.legend()
     return figure
 
 

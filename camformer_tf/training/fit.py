@@ -95,7 +95,7 @@ def fit(
             f"epoch from {training.mode}"
         )
         if made.chief and not begun:
-            _new_run(run_dir, settings)
+            _new_run(run_dir, settings, records_dir)
         early_stop, calls = _callbacks(settings, model, validation, run_dir, training, made, report)
         folder, every = run_dir / rundir.CHECKPOINTS, options.checkpoint_steps
         checkpoints = checkpoint.Checkpoints(
@@ -186,10 +186,11 @@ def _data(
     return augment.wrap(training, settings, known), validation
 
 
-def _new_run(run_dir: Path, settings: recipe.Recipe) -> None:
+def _new_run(run_dir: Path, settings: recipe.Recipe, records_dir: Path) -> None:
     if run_dir.exists():
         shutil.rmtree(run_dir)
     run_dir.mkdir()
+    (run_dir / rundir.RECORDS).write_bytes((records_dir / manifest.FILE).read_bytes())
     (run_dir / rundir.RECIPE).write_text(recipe.dump(settings), encoding="utf-8")
 
 

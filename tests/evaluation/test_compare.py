@@ -89,3 +89,17 @@ def test_the_command_prints_the_table_and_writes_it(runs, tmp_path):
 def test_what_is_no_run_is_told(tmp_path):
     with pytest.raises(errors.UserError, match="is no run"):
         compare.compare([tmp_path])
+
+
+def test_the_page_holds_table_and_picture_and_fetches_nothing(runs, tmp_path):
+    out = tmp_path / "compare.html"
+    done = click.testing.CliRunner().invoke(
+        cli.main, ["compare", *map(str, runs), "--html", str(out)]
+    )
+    assert done.exit_code == 0, done.output
+    text = out.read_text()
+    assert text.count("<img") == text.count("data:image/png;base64,") == 1
+    assert "http" not in text and "train.seed" in text and str(runs[1]) in text
+    assert text.index(str(runs[1])) < text.index(str(runs[0])) < text.index(str(runs[2]))
+    with pytest.raises(errors.UserError, match="exists already"):
+        compare.save_page(compare.compare(runs), out)

@@ -99,3 +99,13 @@ def test_without_matplotlib_its_extra_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
     with pytest.raises(errors.UserError, match=r"camformer-tf\[report\]"):
         plot.scatter(Y, P)
+
+
+def test_runs_stand_in_their_order_and_many_have_no_names():
+    axes = plot.runs(["a", "b"], [0.5, None], [0.4, 0.6]).axes[0]
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["a", "b"]
+    np.testing.assert_array_equal(lines(axes)["r"], [1, 2])
+    np.testing.assert_array_equal(axes.lines[0].get_xdata(), [0.5, np.nan])
+    assert axes.yaxis_inverted()
+    many = plot.runs([str(i) for i in range(270)], np.linspace(1, 0, 270), [0.5] * 270)
+    assert many.get_figheight() < 10 and many.axes[0].get_ylabel()
