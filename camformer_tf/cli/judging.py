@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 
@@ -45,30 +46,33 @@ def _scorecard(command: Callable) -> Callable:
     return command
 
 
+@dataclasses.dataclass(frozen=True)
 class _Judge:
-    """Reads predictions with their truth, and judges them as the options say."""
+    """What the options say of how predictions are judged."""
 
-    def __init__(
-        self,
-        truth: Path | None,
-        subsets_dir: Path | None,
-        leaderboard_dir: Path | None,
-        phase: str | None,
-        published: Path | None,
-    ):
-        self.truth, self.published = truth, published
-        self.folders = subsets_dir, leaderboard_dir
-        if (phase or published) and not any(self.folders):
+    truth: Path | None
+    subsets_dir: Path | None
+    leaderboard_dir: Path | None
+    phase: str | None
+    published: Path | None
+
+    def __post_init__(self):
+        if (self.phase or self.published) and not self.by_scorecard:
             raise click.UsageError("--phase and --published go with --dream or --leaderboard.")
-        self.phase = phase or ("full" if subsets_dir else "public")
+        if not self.phase:
+            object.__setattr__(self, "phase", "full" if self.subsets_dir else "public")
+
+    @property
+    def by_scorecard(self) -> bool:
+        return bool(self.subsets_dir or self.leaderboard_dir)
 
     def read(self, path: Path):
+        """Returns predictions with their truth."""
         from camformer_tf.evaluation import evaluate, scorecard
 
-        leaderboard_dir = self.folders[1]
-        alone = self.truth is None and leaderboard_dir and self.phase == "public"
+        alone = self.truth is None and self.leaderboard_dir and self.phase == "public"
         if path.suffix == ".json" and alone:
-            return scorecard.read_public(path, leaderboard_dir)
+            return scorecard.read_public(path, self.leaderboard_dir)
         return evaluate.read(path, self.truth)
 
     def card(self, pairs, resamples: int = 0):
@@ -76,10 +80,11 @@ class _Judge:
         from camformer_tf.evaluation import scorecard
         from camformer_tf.metrics import dream
 
-        if not any(self.folders):
+        if not self.by_scorecard:
             return None, {}
         teams = dream.published(self.published) if self.published else {}
-        return scorecard.judge(pairs, self.phase, *self.folders, resamples=resamples), teams
+        folders = self.subsets_dir, self.leaderboard_dir
+        return scorecard.judge(pairs, self.phase, *folders, resamples=resamples), teams
 
 
 def _columns(sequence: str | None, expression: str | None) -> dict[str, str] | None:
@@ -295,7 +300,7 @@ def report(
     if table:
         pairs = judge.read(table)
         judged = report.Judged(pairs, *judge.card(pairs))
-    elif truth or any(judge.folders):
+    elif truth or judge.by_scorecard:
         raise click.UsageError("--truth, --dream and --leaderboard go with --predictions.")
     out = out or run_dir / rundir.REPORT
     report.write(run_dir, out, judged, overwrite=overwrite)
