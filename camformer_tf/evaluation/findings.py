@@ -19,6 +19,8 @@ _GAP = 0.1  # between training's and validation's r
 _NEAR = 0.05  # the part of a split with near neighbours in training
 _FEW = 1000  # validation sequences, of which r has a standard error of up to 0.03
 _SQUEEZED = 0.7  # the predictions' standard deviation as a part of the measured values'
+_STRETCHED = 1.5  # the same
+_SHIFT = 1.0  # between their means, in the measured values' standard deviations
 _COVERAGE = 0.02
 
 
@@ -128,8 +130,20 @@ def of_predictions(pairs: evaluate.Pairs) -> list[Finding]:
             *found,
             Finding("all predictions are one value", "No correlation is defined. Train anew."),
         ]
-    spread = p.std() / y.std() if np.ptp(y) else np.inf
-    if spread < _SQUEEZED:
+    if not np.ptp(y):
+        return [*found, Finding("all measured values are one", "No correlation is defined.")]
+    spread, shift = p.std() / y.std(), (p.mean() - y.mean()) / y.std()
+    if abs(shift) > _SHIFT or spread > _STRETCHED:
+        found.append(
+            Finding(
+                "predictions and measured values are on different scales: means "
+                f"{p.mean():.3g} and {y.mean():.3g}, standard deviations {p.std():.3g} and "
+                f"{y.std():.3g}",
+                "r and rho do not mind; errors and residuals say nothing. `calibrate --scale "
+                "affine` maps one to the other.",
+            )
+        )
+    elif spread < _SQUEEZED:
         found.append(
             Finding(
                 f"predictions spread {spread:.0%} as far as measured values do",

@@ -74,6 +74,10 @@ def test_predictions_that_are_squeezed_constant_or_missing_are_told():
 
     assert of(y + RNG.normal(0, 1, 500)) == ""
     assert of(8 + (y - 8) / 2) == "predictions spread 50% as far as measured values do"
+    for scaled in (20 + y, 3 * y):
+        assert of(scaled).startswith("predictions and measured values are on different scales")
+    found = findings.of_predictions(evaluate.Pairs("p", "t", np.ones(500), y))
+    assert seen(found) == "all measured values are one"
     missing = np.where(np.arange(500) < 7, np.nan, y)
     assert of(missing) == "7 sequences have no prediction"
     assert of(np.where(np.isnan(missing), np.nan, 4.0)).endswith("all predictions are one value")
