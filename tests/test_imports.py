@@ -70,7 +70,7 @@ def test_tensorflow_is_imported_only_where_it_is_needed(module):
 @pytest.mark.parametrize("module", MODULES)
 def test_what_an_extra_installs_is_imported_where_it_is_used(module):
     for name in imports(module, top_only=True):
-        assert not name.startswith(("torch", "safetensors", "pyarrow", "matplotlib")), (
+        assert not name.startswith(("torch", "safetensors", "pyarrow", "matplotlib", "jinja2")), (
             f"{module} imports {name}"
         )
 
