@@ -16,6 +16,7 @@ import yaml
 from camformer_tf import errors, grid, schema
 
 SCHEMA = 1
+SEARCH = "search"  # the shipped search recipe, and the section by which one is known
 PREDICT_BATCH_SIZE = 1024
 
 
@@ -173,15 +174,34 @@ def load(source: str | Path, overrides: Iterable[str] = ()) -> Recipe:
     path = shipped()[of_grid.base] if of_grid else find(source)
     if of_grid:
         overrides = [*of_grid.overrides, *overrides]
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise errors.UserError(f"{path}: cannot be read as text ({error}).") from error
-    return parse(text, where=str(path), overrides=overrides)
+    values = read(path)
+    for override in overrides:
+        _override(values, override)
+    return from_values(values, str(path))
 
 
 def parse(text: str, *, where: str, overrides: Iterable[str] = ()) -> Recipe:
     """Returns the recipe that YAML text holds; `where` names it in messages."""
+    values = _values(text, where)
+    for override in overrides:
+        _override(values, override)
+    return from_values(values, where)
+
+
+def read(path: Path) -> dict[str, Any]:
+    """Returns what the YAML in a file holds, as plain values that nothing has checked.
+
+    Raises:
+        errors.UserError: it cannot be read, or is no section of keys.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise errors.UserError(f"{path}: cannot be read as text ({error}).") from error
+    return _values(text, str(path))
+
+
+def _values(text: str, where: str) -> dict[str, Any]:
     try:
         values = yaml.load(text, Loader=_UniqueKeys)
     except (yaml.YAMLError, ValueError) as error:
@@ -191,8 +211,17 @@ def parse(text: str, *, where: str, overrides: Iterable[str] = ()) -> Recipe:
             f"{where}: expected the sections data, model, train, tricks and expect, "
             f"found {'nothing' if values is None else type(values).__name__}."
         )
-    for override in overrides:
-        _override(values, override)
+    return values
+
+
+def from_values(values: dict[str, Any], where: str) -> Recipe:
+    """Returns the recipe of plain values; `where` names it in messages.
+
+    Raises:
+        errors.UserError: an unknown or missing key, a wrong value.
+    """
+    if SEARCH in values:
+        raise errors.UserError(f"{where}: is a search recipe, which holds many recipes.")
     version = values.get("schema", SCHEMA)
     if type(version) is int and version != SCHEMA:
         raise errors.UserError(
@@ -223,7 +252,7 @@ def choices(section: type, key: str) -> tuple[str, ...]:
 
 def shipped() -> dict[str, Path]:
     """Returns the recipes that come with the package: name → file."""
-    return {path.stem: path for path in sorted(_shipped_folder().glob("*.yaml"))}
+    return {name: path for name, path in _files().items() if name != SEARCH}
 
 
 def find(source: str | Path) -> Path:
@@ -231,14 +260,18 @@ def find(source: str | Path) -> Path:
     if Path(source).is_file():
         return Path(source)
     names = shipped()
-    if str(source) in names:
-        return names[str(source)]
+    if str(source) in _files():
+        return _files()[str(source)]
     close = difflib.get_close_matches(str(source), names, n=1)
     raise errors.UserError(
         f"{source}: no such recipe file, and no shipped recipe has that name. "
         + (f"Did you mean {close[0]}? " if close else "")
         + f"Shipped: {', '.join(names)}, and {grid.FOLDER}1 to {grid.FOLDER}{grid.RUNS}."
     )
+
+
+def _files() -> dict[str, Path]:
+    return {path.stem: path for path in sorted(_shipped_folder().glob("*.yaml"))}
 
 
 def _shipped_folder() -> Path:

@@ -17,8 +17,9 @@ ROOMS = {
     "model": {"base", "data", "metrics"},
     "training": {"base", "data", "model", "metrics"},
     "evaluation": {"base", "data", "model", "metrics"},
+    "tuning": {"base", "data", "model", "metrics", "training", "evaluation"},
     "serving": {"base", "data", "model", "evaluation"},
-    "cli": {"base", "data", "model", "metrics", "training", "evaluation", "serving"},
+    "cli": {"base", "data", "model", "metrics", "training", "evaluation", "tuning", "serving"},
 }
 WITH_TENSORFLOW = {"data/dataset", "data/augment"}  # of the rooms below the model
 

@@ -25,14 +25,14 @@ def refusal(text: str, *overrides: str) -> str:
 # --- shipped recipes ---
 
 
-@pytest.mark.parametrize("path", sorted(CONFIGS.glob("*.yaml")), ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", sorted(recipe.shipped().values()), ids=lambda path: path.stem)
 def test_every_shipped_recipe_is_found_by_name_and_loads(path):
     assert recipe.find(path.stem) == path
     assert recipe.load(path.stem) == recipe.load(path)
 
 
 def test_every_file_of_configs_is_shipped():
-    assert set(recipe.shipped()) == {path.stem for path in CONFIGS.iterdir()}
+    assert {*recipe.shipped(), recipe.SEARCH} == {path.stem for path in CONFIGS.iterdir()}
     assert {"original", "small", "mini", "smoke"} <= set(recipe.shipped())
 
 

@@ -150,6 +150,25 @@ def count_trainable(model: keras.Model) -> int:
     return sum(math.prod(variable.shape) for variable in model.trainable_variables)
 
 
+def parameters(config: recipe.ModelConfig, length: int, channels: int) -> int:
+    """Returns the number of trainable parameters of the network, without building it.
+
+    Raises:
+        errors.UserError: layers that do not go together.
+    """
+    lengths = block_lengths(config, length)
+    _check_pairs(config, lengths)
+    total = 0
+    for block in config.blocks:
+        total += (block.kernel * channels + 3) * block.filters  # bias, scale and offset
+        channels = block.filters
+    width = lengths[-1] * channels
+    for units in (*config.dense, 1):
+        total += (width + 1) * units
+        width = units
+    return total
+
+
 def _check_pairs(config: recipe.ModelConfig, lengths: list[int]) -> None:
     if not config.blocks:
         raise errors.UserError("model.blocks: at least one block is needed.")

@@ -1,0 +1,1 @@
+"""A search space becomes a winning recipe."""
