@@ -10,6 +10,7 @@ for _command in (  # in the order of work
     records.verify_records,
     records.export_records,
     training.fit,
+    training.tune,
     training.doctor,
     training.import_torch,
     judging.predict,

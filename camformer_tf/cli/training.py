@@ -176,3 +176,55 @@ def import_torch(checkpoint: Path, recipe_name: str, out: Path, overrides: tuple
 
     made = torch_import.convert(checkpoint, settings, out)
     click.echo(f"{out}: {rescnn.count_trainable(made):,} parameters imported")
+
+
+@click.command()
+@click.argument("search", metavar="SEARCH_RECIPE")
+@click.argument("records_dir", metavar="RECORDS", type=group.PATH)
+@click.argument("out_dir", type=group.PATH)
+@group.option(
+    "--algorithm",
+    default="random",
+    type=click.Choice(["random", "bayesian", "hyperband", "grid"]),
+    help="grid: every combination, where all ranges have steps.",
+)
+@group.option(
+    "--objective",
+    default="score",
+    type=click.Choice(["score", "pearson", "spearman", "loss"]),
+    help="Of validation, at a trial's best epoch; score: r + rho.",
+)
+@group.option("--trials", default=20, type=click.IntRange(1), help="At most so many.")
+@group.option(
+    "--epochs", type=click.IntRange(1), help="Of each trial; by default as the recipe says."
+)
+@group.option("--hours", type=click.FloatRange(0, min_open=True), help="Begin no trial after them.")
+@group.option("--seed", default=recipe.TrainConfig.seed, help="Of what is tried.")
+@group.option("--precision", help="Of each trial; see `fit`.")
+@group.option("--resume", is_flag=True, help="Go on with a search that was stopped.")
+@group.quiet
+def tune(
+    search: str,
+    records_dir: Path,
+    out_dir: Path,
+    precision: str | None,
+    resume: bool,
+    **options,
+) -> None:
+    """Search SEARCH_RECIPE, a recipe with ranges, for what trains best on RECORDS.
+
+    OUT_DIR gets best.yaml, a recipe for `fit`, and trials.csv. Each trial is a `fit` of its own;
+    one that fails is written down, and the search goes on.
+    """
+    group.start_tensorflow()
+    from camformer_tf.tuning import space, tune
+
+    searched = space.load(search)
+    given = ("--precision", precision) if precision else ()
+    chosen = tune.Options(**options, fit=given)
+    try:
+        found = tune.tune(searched, records_dir, out_dir, chosen, resume=resume)
+    except tune.Stopped as stopped:
+        click.echo(f"{out_dir}: stopped, and kept. Go on with --resume.", err=True)
+        sys.exit(stopped.code)
+    click.echo(f"{out_dir}: {len(found)} trials, the best of them\n{tune.best_five(found)}")

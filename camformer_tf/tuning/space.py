@@ -68,6 +68,15 @@ class Space:
     where: str
     template: Mapping[str, Any]
 
+    @property
+    def epochs(self) -> int:
+        """How many the recipe trains for at most; a range of them is none."""
+        train = self.template.get("train", {})
+        epochs = train.get("epochs", recipe.TrainConfig.epochs)
+        if isinstance(epochs, Range):
+            raise errors.UserError(f"{self.where}: train.epochs: a search needs one number.")
+        return epochs
+
     def active(self, values: Mapping[str, Value]) -> dict[str, Value]:
         """Returns the values that count, those of items beyond the end of a list left out."""
         found = {}

@@ -1,0 +1,324 @@
+"""KerasTuner over a search recipe, each trial a `fit` in a process of its own.
+
+A process each, since Keras keeps about 15 bytes a parameter of every model that it has trained
+(keras #20552), and since a trial that dies then takes nothing with it.
+"""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import hashlib
+import json
+import logging
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import keras_tuner
+
+from camformer_tf import errors, recipe, rundir
+from camformer_tf.data import manifest
+from camformer_tf.tuning import oracles, space
+
+OBJECTIVES = {  # name → the key of run.json, and which way it is better
+    "score": ("best_score", "max"),
+    "pearson": ("best_pearson", "max"),
+    "spearman": ("best_spearman", "max"),
+    "loss": ("best_loss", "min"),
+}
+BEST, TRIALS, SETTINGS, FOLDER = "best.yaml", "trials.csv", "search.json", "trials"
+
+_STOPPED = (128 + 2, 128 + 15)  # exit codes of a `fit` that a signal ended
+_log = logging.getLogger(__name__)
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+    """How to search.
+
+    algorithm: one of `oracles.ALGORITHMS`. objective: one of `OBJECTIVES`, at a trial's best
+    epoch. trials: at most so many. epochs: of each trial, of Hyperband's winners; None: as the
+    recipe says. hours: after which no trial is begun. seed: of what is tried; that of a training is
+    the recipe's. fit: further arguments of `camformer-tf fit`.
+    """
+
+    algorithm: str = "random"
+    objective: str = "score"
+    trials: int = 20
+    epochs: int | None = None
+    hours: float | None = None
+    seed: int = 42
+    fit: tuple[str, ...] = ()
+
+
+@dataclasses.dataclass(frozen=True)
+class Trial:
+    """A trial as trials.csv has it; what is not known of it is None. `pareto`: no other trial of
+    as few parameters scores higher."""
+
+    trial: str
+    status: str
+    score: float | None
+    pearson: float | None
+    spearman: float | None
+    loss: float | None
+    epochs: int | None
+    parameters: int | None
+    sequences_per_second: float | None
+    seconds: float | None
+    pareto: bool
+    reason: str
+    values: dict[str, space.Value]
+
+
+class Stopped(Exception):
+    """A signal ended the trial in hand; `resume` goes on."""
+
+    def __init__(self, code: int):
+        super().__init__(code)
+        self.code = code
+
+
+def tune(
+    searched: space.Space,
+    records_dir: Path,
+    out_dir: Path,
+    options: Options,
+    *,
+    resume: bool = False,
+) -> list[Trial]:
+    """Searches, and returns all trials, the best first. After each, trials.csv and best.yaml in
+    `out_dir` are written anew.
+
+    Args:
+        resume: whether to go on with a search that was stopped. No finished trial runs again.
+
+    Raises:
+        errors.UserError: another search in `out_dir`, or no trial that did not fail.
+        Stopped: a signal came; what was done is kept.
+    """
+    facts = {
+        "recipe": hashlib.sha256(Path(searched.where).read_bytes()).hexdigest(),
+        "records": hashlib.sha256((records_dir / manifest.FILE).read_bytes()).hexdigest(),
+        "algorithm": options.algorithm,
+        "objective": options.objective,
+        "epochs": options.epochs,
+        "seed": options.seed,
+        "fit": list(options.fit),
+    }
+    rundir.refuse_homeless(out_dir)
+    with rundir.locked(out_dir):
+        _begin(out_dir, facts, resume=resume)
+        tuner = _tuner(searched, records_dir, out_dir, options)
+        try:
+            tuner.search(verbose=0)
+        except _Interrupted as stopped:
+            tuner.report()
+            raise Stopped(stopped.code) from stopped
+        except keras_tuner.errors.FatalError as error:
+            raise errors.UserError(str(error)) from error
+        found = tuner.report()
+    if not any(one.status == "COMPLETED" for one in found):
+        raise errors.UserError(
+            f"{out_dir}: all {len(found)} trials failed, the first since: {found[0].reason}"
+        )
+    return found
+
+
+def _begin(out_dir: Path, facts: dict, *, resume: bool) -> None:
+    told = out_dir / SETTINGS
+    if not resume:
+        rundir.refuse_existing(out_dir)
+    if told.is_file():
+        known = json.loads(told.read_text(encoding="utf-8"))
+        if differing := [key for key, value in facts.items() if known.get(key) != value]:
+            raise errors.UserError(
+                f"{out_dir}: was begun with another {', '.join(differing)}. Search in another "
+                "folder, or as it was begun."
+            )
+        return
+    out_dir.mkdir(exist_ok=True)
+    (out_dir / FOLDER).mkdir(exist_ok=True)
+    told.write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
+
+
+def _tuner(searched, records_dir, out_dir, options) -> _Tuner:
+    key, direction = OBJECTIVES[options.objective]
+    epochs = options.epochs or searched.epochs
+    oracle = oracles.make(
+        searched,
+        options.algorithm,
+        keras_tuner.Objective(key, direction),
+        trials=options.trials,
+        epochs=epochs,
+        seed=options.seed,
+    )
+    tuner = _Tuner(oracle, directory=str(out_dir), project_name="keras_tuner")
+    tuner.oracle.max_trials = options.trials if options.algorithm != "hyperband" else None
+    tuner.searched, tuner.records_dir, tuner.out_dir = searched, records_dir, out_dir
+    tuner.options, tuner.epochs, tuner.began = options, epochs, time.monotonic()
+    return tuner
+
+
+class _Tuner(keras_tuner.engine.base_tuner.BaseTuner):
+    """Runs what the oracle proposes."""
+
+    searched: space.Space
+    records_dir: Path
+    out_dir: Path
+    options: Options
+    epochs: int
+    began: float
+
+    def run_trial(self, trial, **_):
+        settings = self._recipe(trial)
+        folder = self.out_dir / FOLDER / trial.trial_id
+        file = folder.with_suffix(".yaml")
+        file.write_text(recipe.dump(settings), encoding="utf-8")
+        while rundir.is_locked(folder):  # by a training whose search was killed: it ends by itself
+            time.sleep(1)
+        command = [sys.executable, "-m", "camformer_tf.cli", "fit", str(file)]
+        command += [str(self.records_dir), str(folder), "--resume", "--quiet", *self.options.fit]
+        with folder.with_suffix(".log").open("w", encoding="utf-8") as log:
+            code = subprocess.run(command, stdout=log, stderr=subprocess.STDOUT).returncode
+        if code in _STOPPED:
+            raise _Interrupted(code)
+        if code:
+            said = folder.with_suffix(".log").read_text(encoding="utf-8").strip()
+            last = said.splitlines()[-1] if said else f"ended with exit code {code}"
+            raise keras_tuner.errors.FailedTrialError(last.removeprefix("Error: "))
+        told = json.loads((folder / rundir.RUN).read_text(encoding="utf-8"))
+        for name in (rundir.CHECKPOINTS, rundir.TENSORBOARD):
+            shutil.rmtree(folder / name, ignore_errors=True)
+        return {self.oracle.objective.name: told[self.oracle.objective.name]}
+
+    def on_trial_end(self, trial):
+        super().on_trial_end(trial)
+        found = self.report()
+        one = next(one for one in found if one.trial == trial.trial_id)
+        _log.info(_line(one))
+        _log.info(best_five(found))
+
+    def pre_create_trial(self):
+        hours = self.options.hours
+        if hours and time.monotonic() - self.began > hours * 3600:
+            self.oracle.max_trials = len(self.oracle.trials)
+
+    def report(self) -> list[Trial]:
+        """Writes trials.csv and best.yaml, and returns all trials, the best first."""
+        trials = [self._told(one) for one in self.oracle.trials.values()]
+        _, direction = OBJECTIVES[self.options.objective]
+        trials.sort(key=lambda one: _rank(one, self.options.objective, direction))
+        trials = _with_front(trials)
+        if trials:
+            _save(trials, self.out_dir / TRIALS, list(self.searched.ranges))
+        if trials and trials[0].status == "COMPLETED":
+            self._save_best(trials[0])
+        for one in trials[1:]:  # weights of the best alone are kept
+            (self.out_dir / FOLDER / one.trial / rundir.BEST).unlink(missing_ok=True)
+        return trials
+
+    def _recipe(self, trial) -> recipe.Recipe:
+        values = trial.hyperparameters.values
+        made = self.searched.recipe(oracles.decoded(self.searched, values))
+        epochs = values.get("tuner/epochs", self.epochs)
+        return dataclasses.replace(made, train=dataclasses.replace(made.train, epochs=epochs))
+
+    def _told(self, trial) -> Trial:
+        path = self.out_dir / FOLDER / trial.trial_id / rundir.RUN
+        told = {}
+        if trial.status == "COMPLETED" and path.is_file():
+            told = json.loads(path.read_text(encoding="utf-8"))
+        reason = (trial.message or "").strip().splitlines()[-1:] if not told else []
+        return Trial(
+            trial=trial.trial_id,
+            status=str(trial.status),
+            score=told.get("best_score"),
+            pearson=told.get("best_pearson"),
+            spearman=told.get("best_spearman"),
+            loss=told.get("best_loss"),
+            epochs=told.get("epochs"),
+            parameters=self._recipe(trial).expect.parameters,
+            sequences_per_second=told.get("sequences_per_second"),
+            seconds=told.get("seconds"),
+            pareto=False,
+            reason=reason[0].split("FailedTrialError: ")[-1] if reason else "",
+            values=oracles.decoded(self.searched, trial.hyperparameters.values),
+        )
+
+    def _save_best(self, best: Trial) -> None:
+        made = self.searched.recipe(best.values)
+        reached = f"{best.score:.4f} (r {best.pearson:.4f}, rho {best.spearman:.4f})"
+        text = (
+            f"# The best of {len(self.oracle.trials)} trials of {Path(self.searched.where).name}: "
+            f"trial {best.trial}.\n"
+            f"# Run:    camformer-tf fit {self.out_dir / BEST} {self.records_dir} runs/best\n"
+            f"# Expect: validation r + rho {reached} after {best.epochs} epochs on the same "
+            f"records\n{recipe.dump(made)}"
+        )
+        with rundir.new_file(self.out_dir / BEST, overwrite=True) as temporary:
+            temporary.write_text(text, encoding="utf-8")
+
+
+class _Interrupted(keras_tuner.errors.FatalError):
+    """A signal ended the trial in hand."""
+
+    def __init__(self, code: int):
+        super().__init__(f"a signal ended the trial in hand (exit code {code})")
+        self.code = code
+
+
+def best_five(trials: Sequence[Trial]) -> str:
+    """Returns the five best as a table for a person."""
+    rows = [f"{'trial':>6} {'r + rho':>8} {'r':>7} {'rho':>7} {'parameters':>11} {'seconds':>8}"]
+    for one in [one for one in trials if one.score is not None][:5]:
+        rows.append(
+            f"{one.trial:>6} {one.score:>8.4f} {one.pearson:>7.4f} {one.spearman:>7.4f} "
+            f"{one.parameters:>11,} {one.seconds:>8.0f}"
+        )
+    return "\n".join(rows)
+
+
+def _line(one: Trial) -> str:
+    if one.score is None:
+        return f"trial {one.trial} failed: {one.reason}"
+    return f"trial {one.trial}: r + rho {one.score:.4f} in {one.seconds:.0f} s"
+
+
+def _rank(one: Trial, objective: str, direction: str) -> tuple[bool, float]:
+    value = getattr(one, objective)
+    if value is None:
+        return True, 0.0
+    return False, -value if direction == "max" else value
+
+
+def _with_front(trials: list[Trial]) -> list[Trial]:
+    def beaten(one: Trial) -> bool:
+        return any(
+            other.score is not None
+            and (other.score, -other.parameters) != (one.score, -one.parameters)
+            and other.score >= one.score
+            and other.parameters <= one.parameters
+            for other in trials
+        )
+
+    return [
+        dataclasses.replace(one, pareto=one.score is not None and not beaten(one)) for one in trials
+    ]
+
+
+def _save(trials: Sequence[Trial], path: Path, keys: Sequence[str]) -> None:
+    names = [field.name for field in dataclasses.fields(Trial) if field.name != "values"]
+    with (
+        rundir.new_file(path, overwrite=True) as temporary,
+        temporary.open("w", encoding="utf-8", newline="") as file,
+    ):
+        table = csv.writer(file, lineterminator="\n")
+        table.writerow([*names, *keys])
+        for one in trials:
+            values = [one.values.get(key, "") for key in keys]
+            table.writerow([*(getattr(one, name) for name in names), *values])

@@ -1,0 +1,113 @@
+"""Whole searches: every trial is a training of its own process."""
+
+import csv
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from camformer_tf import recipe, rundir
+from camformer_tf.tuning import tune
+
+pytestmark = pytest.mark.slow
+SAMPLE = Path(__file__).parents[2] / "tfrecords" / "sample"
+SEARCH = """
+schema: 1
+model:
+  residual: false
+  padding: 0
+  blocks: [{filters: {choice: [4, 8]}, kernel: {choice: [3, 5, 7]}}]
+  dense: []
+train: {epochs: 1, batch_size: 128, learning_rate: {choice: [0.001, LAST]}, loss: mse}
+"""
+TUNE = [sys.executable, "-m", "camformer_tf.cli", "tune"]
+
+
+@pytest.fixture
+def recipe_file(tmp_path) -> Path:
+    path = tmp_path / "search.yaml"
+    path.write_text(SEARCH.replace("LAST", "0.002"))
+    return path
+
+
+def run(path: Path, out: Path, *options: str) -> subprocess.CompletedProcess:
+    command = [*TUNE, str(path), str(SAMPLE), str(out), "--precision", "float32", *options]
+    return subprocess.run(command, capture_output=True, text=True, timeout=300)
+
+
+def table(out: Path) -> list[dict[str, str]]:
+    with (out / tune.TRIALS).open() as file:
+        return list(csv.DictReader(file))
+
+
+def test_the_best_trial_becomes_a_recipe_that_fit_takes(recipe_file, tmp_path):
+    out = tmp_path / "out"
+    done = run(recipe_file, out, "--trials", "3")
+    assert done.returncode == 0, done.stderr
+    rows = table(out)
+    assert [row["status"] for row in rows] == ["COMPLETED"] * 3
+    scores = [float(row["score"]) for row in rows]
+    assert scores == sorted(scores, reverse=True)
+    assert any(row["pareto"] == "True" for row in rows)
+    best = recipe.load(str(out / tune.BEST))
+    assert str(best.train.learning_rate) == rows[0]["train.learning_rate"]
+    assert best.expect.parameters == int(rows[0]["parameters"])
+    # It reaches, to the bit, what the search says of it
+    again = subprocess.run(
+        [*TUNE[:-1], "fit", str(out / tune.BEST), str(SAMPLE), str(tmp_path / "run"), "--quiet",
+         "--precision", "float32"], capture_output=True, text=True, timeout=120,
+    )  # fmt: skip
+    assert f"r + rho {scores[0]:.4f}" in again.stdout, again
+    assert f"{scores[0]:.4f}" in (out / tune.BEST).read_text()
+    kept = list((out / tune.FOLDER).glob(f"*/{rundir.BEST}"))
+    assert [path.parent.name for path in kept] == [rows[0]["trial"]]
+
+
+def test_a_trial_that_fails_is_written_down_and_the_search_goes_on(tmp_path):
+    path, out = tmp_path / "search.yaml", tmp_path / "out"
+    path.write_text(SEARCH.replace("LAST", "1000000000000000000000000000000000000.0"))
+    done = run(path, out, "--algorithm", "grid", "--trials", "2")
+    assert done.returncode == 0, done.stderr
+    good, bad = table(out)
+    assert (good["status"], bad["status"]) == ("COMPLETED", "FAILED")
+    assert "training loss became" in bad["reason"] and not bad["score"]
+    alone = tmp_path / "alone.yaml"
+    alone.write_text(path.read_text().replace("choice: [0.001, ", "choice: ["))
+    done = run(alone, tmp_path / "none", "--trials", "1")
+    assert done.returncode == 1 and "all 1 trials failed" in done.stderr
+    assert not (tmp_path / "none" / tune.BEST).exists()
+
+
+def test_killed_it_goes_on_and_repeats_no_finished_trial(recipe_file, tmp_path):
+    out, whole = tmp_path / "out", tmp_path / "whole"
+    options = ["--trials", "4", "--algorithm", "bayesian"]
+    command = [*TUNE, str(recipe_file), str(SAMPLE), str(out), "--precision", "float32", *options]
+    process = subprocess.Popen(command, start_new_session=True, stderr=subprocess.DEVNULL)
+    deadline = time.monotonic() + 120
+    while not (out / tune.TRIALS).is_file() and time.monotonic() < deadline:
+        time.sleep(0.1)
+    finished = {row["trial"]: row["seconds"] for row in table(out)}
+    other = run(recipe_file, out, *options, "--resume")
+    assert other.returncode == 1 and "another process" in other.stderr
+    time.sleep(3)
+    os.kill(process.pid, signal.SIGKILL)  # the training that it began goes on alone
+    process.wait(60)
+    done = run(recipe_file, out, *options, "--resume")
+    assert done.returncode == 0, done.stderr
+    rows = {row["trial"]: row for row in table(out)}
+    assert len(rows) == 4
+    assert all(rows[name]["seconds"] == seconds for name, seconds in finished.items())
+    assert run(recipe_file, whole, *options).returncode == 0
+    for one, other in zip(table(whole), table(out), strict=True):
+        changing = ("seconds", "sequences_per_second", "pareto")
+        assert {k: v for k, v in one.items() if k not in changing} == {
+            k: v for k, v in other.items() if k not in changing
+        }
+    refused = run(recipe_file, out, "--trials", "4", "--resume", "--seed", "7")
+    assert refused.returncode == 1 and "begun with another algorithm, seed" in refused.stderr
+    refused = run(recipe_file, out, "--trials", "4")
+    assert refused.returncode == 1 and "exists already" in refused.stderr
