@@ -217,7 +217,7 @@ def tune(
     one that fails is written down, and the search goes on.
     """
     group.start_tensorflow()
-    from camformer_tf.tuning import space, tune
+    from camformer_tf.tuning import space, trials, tune
 
     searched = space.load(search)
     given = ("--precision", precision) if precision else ()
@@ -227,4 +227,4 @@ def tune(
     except tune.Stopped as stopped:
         click.echo(f"{out_dir}: stopped, and kept. Go on with --resume.", err=True)
         sys.exit(stopped.code)
-    click.echo(f"{out_dir}: {len(found)} trials, the best of them\n{tune.best_five(found)}")
+    click.echo(f"{out_dir}: {len(found)} trials, the best of them\n{trials.best_five(found)}")

@@ -163,6 +163,74 @@ def runs(names: Sequence[str], pearson: Sequence[float | None], spearman: Sequen
     return figure
 
 
+def search(scores: Sequence[float]):
+    """Returns the scores of a search's trials in their order, and the best so far."""
+    figure = _figure(8, 3.2)
+    axes = figure.subplots()
+    number = range(1, len(scores) + 1)
+    axes.plot(number, scores, "o", color="0.6", markersize=4, label="trial")
+    axes.step(number, np.maximum.accumulate(scores), "k-", where="post", label="best so far")
+    axes.set(xlabel="trial", ylabel="r + rho")
+    axes.legend(loc="lower right")
+    return figure
+
+
+def against_parameters(scores: Sequence[float], parameters: Sequence[int], front: Sequence[bool]):
+    """Returns scores against numbers of parameters, those of the Pareto front ringed."""
+    figure = _figure(6, 3.6)
+    axes = figure.subplots()
+    axes.semilogx(parameters, scores, "o", color="0.6", markersize=4)
+    x, y = np.array(parameters)[list(front)], np.array(scores)[list(front)]
+    order = np.argsort(x)
+    axes.plot(x[order], y[order], "ko--", fillstyle="none", markersize=9, linewidth=0.8)
+    axes.set(xlabel="parameters", ylabel="r + rho")
+    return figure
+
+
+def importance(found: Mapping[str, tuple[float, float]]):
+    """Returns name → (importance, standard deviation) as bars, in the order given."""
+    figure = _figure(8, 0.9 + 0.28 * len(found))
+    axes = figure.subplots()
+    means, spreads = zip(*found.values(), strict=True)
+    axes.barh(range(len(found)), means, xerr=spreads, color="0.7", edgecolor="black")
+    axes.set_yticks(range(len(found)), list(found))
+    axes.invert_yaxis()
+    axes.set_xlabel("importance")
+    return figure
+
+
+def parallel(
+    names: Sequence[str],
+    ends: Sequence[tuple[str, str]],
+    places: np.ndarray,
+    scores: Sequence[float],
+    best: int = 5,
+):
+    """Returns parallel coordinates: a line a trial through where its values lie.
+
+    Args:
+        names, ends: of the K axes, and what their lower and upper end is.
+        places: (N, K), 0 to 1; NaN where a value does not count.
+        scores: (N,); the `best` highest are in black.
+    """
+    figure = _figure(10, 4)
+    axes = figure.subplots()
+    order = np.argsort(scores)
+    for rank, i in enumerate(order, 1):
+        top = rank > len(order) - best
+        axes.plot(places[i], "o-", color="black" if top else "0.75", linewidth=1.6 if top else 0.8,
+                  markersize=3, zorder=2 if top else 1)  # fmt: skip
+    for x, (low, high) in enumerate(ends):
+        axes.axvline(x, color="0.4", linewidth=0.8, zorder=0)
+        axes.annotate(low, (x, -0.04), ha="center", va="top", fontsize="small")
+        axes.annotate(high, (x, 1.04), ha="center", va="bottom", fontsize="small")
+    axes.set(ylim=(-0.15, 1.15), yticks=[])
+    axes.set_xticks(range(len(names)), [n.replace(".", ".\n", 1) for n in names], rotation=20)
+    for side in ("left", "right", "top", "bottom"):
+        axes.spines[side].set_visible(False)
+    return figure
+
+
 def coverage(band: conformal.Band, deciles: Sequence[conformal.Coverage]):
     """Returns for each tenth of the examples by expression what share of measured values its
     intervals hold, beside the stated one, and how wide they are."""

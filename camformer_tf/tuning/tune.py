@@ -6,7 +6,6 @@ A process each, since Keras keeps about 15 bytes a parameter of every model that
 
 from __future__ import annotations
 
-import csv
 import dataclasses
 import hashlib
 import json
@@ -15,14 +14,13 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
 from pathlib import Path
 
 import keras_tuner
 
 from camformer_tf import errors, recipe, rundir
 from camformer_tf.data import manifest
-from camformer_tf.tuning import oracles, space
+from camformer_tf.tuning import oracles, report, space, trials
 
 OBJECTIVES = {  # name → the key of run.json, and which way it is better
     "score": ("best_score", "max"),
@@ -31,6 +29,7 @@ OBJECTIVES = {  # name → the key of run.json, and which way it is better
     "loss": ("best_loss", "min"),
 }
 BEST, TRIALS, SETTINGS, FOLDER = "best.yaml", "trials.csv", "search.json", "trials"
+PAGE = "search.html"
 
 _STOPPED = (128 + 2, 128 + 15)  # exit codes of a `fit` that a signal ended
 _log = logging.getLogger(__name__)
@@ -55,26 +54,6 @@ class Options:
     fit: tuple[str, ...] = ()
 
 
-@dataclasses.dataclass(frozen=True)
-class Trial:
-    """A trial as trials.csv has it; what is not known of it is None. `pareto`: no other trial of
-    as few parameters scores higher."""
-
-    trial: str
-    status: str
-    score: float | None
-    pearson: float | None
-    spearman: float | None
-    loss: float | None
-    epochs: int | None
-    parameters: int | None
-    sequences_per_second: float | None
-    seconds: float | None
-    pareto: bool
-    reason: str
-    values: dict[str, space.Value]
-
-
 class Stopped(Exception):
     """A signal ended the trial in hand; `resume` goes on."""
 
@@ -90,7 +69,7 @@ def tune(
     options: Options,
     *,
     resume: bool = False,
-) -> list[Trial]:
+) -> list[trials.Trial]:
     """Searches, and returns all trials, the best first. After each, trials.csv and best.yaml in
     `out_dir` are written anew.
 
@@ -122,6 +101,10 @@ def tune(
         except keras_tuner.errors.FatalError as error:
             raise errors.UserError(str(error)) from error
         found = tuner.report()
+    try:
+        report.write(found, searched, out_dir / PAGE, overwrite=True)
+    except errors.UserError as error:  # an extra that is not installed
+        _log.warning(f"{out_dir / PAGE} is not written: {error}")
     if not any(one.status == "COMPLETED" for one in found):
         raise errors.UserError(
             f"{out_dir}: all {len(found)} trials failed, the first since: {found[0].reason}"
@@ -200,27 +183,27 @@ class _Tuner(keras_tuner.engine.base_tuner.BaseTuner):
         super().on_trial_end(trial)
         found = self.report()
         one = next(one for one in found if one.trial == trial.trial_id)
-        _log.info(_line(one))
-        _log.info(best_five(found))
+        _log.info(trials.line(one))
+        _log.info(trials.best_five(found))
 
     def pre_create_trial(self):
         hours = self.options.hours
         if hours and time.monotonic() - self.began > hours * 3600:
             self.oracle.max_trials = len(self.oracle.trials)
 
-    def report(self) -> list[Trial]:
+    def report(self) -> list[trials.Trial]:
         """Writes trials.csv and best.yaml, and returns all trials, the best first."""
-        trials = [self._told(one) for one in self.oracle.trials.values()]
+        found = [self._told(one) for one in self.oracle.trials.values()]
         _, direction = OBJECTIVES[self.options.objective]
-        trials.sort(key=lambda one: _rank(one, self.options.objective, direction))
-        trials = _with_front(trials)
-        if trials:
-            _save(trials, self.out_dir / TRIALS, list(self.searched.ranges))
-        if trials and trials[0].status == "COMPLETED":
-            self._save_best(trials[0])
-        for one in trials[1:]:  # weights of the best alone are kept
+        found.sort(key=lambda one: trials.rank(one, self.options.objective, direction))
+        found = trials.with_front(found)
+        if found:
+            trials.save(found, self.out_dir / TRIALS, list(self.searched.ranges))
+        if found and found[0].status == "COMPLETED":
+            self._save_best(found[0])
+        for one in found[1:]:  # weights of the best alone are kept
             (self.out_dir / FOLDER / one.trial / rundir.BEST).unlink(missing_ok=True)
-        return trials
+        return found
 
     def _recipe(self, trial) -> recipe.Recipe:
         values = trial.hyperparameters.values
@@ -228,13 +211,13 @@ class _Tuner(keras_tuner.engine.base_tuner.BaseTuner):
         epochs = values.get("tuner/epochs", self.epochs)
         return dataclasses.replace(made, train=dataclasses.replace(made.train, epochs=epochs))
 
-    def _told(self, trial) -> Trial:
+    def _told(self, trial) -> trials.Trial:
         path = self.out_dir / FOLDER / trial.trial_id / rundir.RUN
         told = {}
         if trial.status == "COMPLETED" and path.is_file():
             told = json.loads(path.read_text(encoding="utf-8"))
         reason = (trial.message or "").strip().splitlines()[-1:] if not told else []
-        return Trial(
+        return trials.Trial(
             trial=trial.trial_id,
             status=str(trial.status),
             score=told.get("best_score"),
@@ -250,7 +233,7 @@ class _Tuner(keras_tuner.engine.base_tuner.BaseTuner):
             values=oracles.decoded(self.searched, trial.hyperparameters.values),
         )
 
-    def _save_best(self, best: Trial) -> None:
+    def _save_best(self, best: trials.Trial) -> None:
         made = self.searched.recipe(best.values)
         reached = f"{best.score:.4f} (r {best.pearson:.4f}, rho {best.spearman:.4f})"
         text = (
@@ -270,55 +253,3 @@ class _Interrupted(keras_tuner.errors.FatalError):
     def __init__(self, code: int):
         super().__init__(f"a signal ended the trial in hand (exit code {code})")
         self.code = code
-
-
-def best_five(trials: Sequence[Trial]) -> str:
-    """Returns the five best as a table for a person."""
-    rows = [f"{'trial':>6} {'r + rho':>8} {'r':>7} {'rho':>7} {'parameters':>11} {'seconds':>8}"]
-    for one in [one for one in trials if one.score is not None][:5]:
-        rows.append(
-            f"{one.trial:>6} {one.score:>8.4f} {one.pearson:>7.4f} {one.spearman:>7.4f} "
-            f"{one.parameters:>11,} {one.seconds:>8.0f}"
-        )
-    return "\n".join(rows)
-
-
-def _line(one: Trial) -> str:
-    if one.score is None:
-        return f"trial {one.trial} failed: {one.reason}"
-    return f"trial {one.trial}: r + rho {one.score:.4f} in {one.seconds:.0f} s"
-
-
-def _rank(one: Trial, objective: str, direction: str) -> tuple[bool, float]:
-    value = getattr(one, objective)
-    if value is None:
-        return True, 0.0
-    return False, -value if direction == "max" else value
-
-
-def _with_front(trials: list[Trial]) -> list[Trial]:
-    def beaten(one: Trial) -> bool:
-        return any(
-            other.score is not None
-            and (other.score, -other.parameters) != (one.score, -one.parameters)
-            and other.score >= one.score
-            and other.parameters <= one.parameters
-            for other in trials
-        )
-
-    return [
-        dataclasses.replace(one, pareto=one.score is not None and not beaten(one)) for one in trials
-    ]
-
-
-def _save(trials: Sequence[Trial], path: Path, keys: Sequence[str]) -> None:
-    names = [field.name for field in dataclasses.fields(Trial) if field.name != "values"]
-    with (
-        rundir.new_file(path, overwrite=True) as temporary,
-        temporary.open("w", encoding="utf-8", newline="") as file,
-    ):
-        table = csv.writer(file, lineterminator="\n")
-        table.writerow([*names, *keys])
-        for one in trials:
-            values = [one.values.get(key, "") for key in keys]
-            table.writerow([*(getattr(one, name) for name in names), *values])

@@ -1,0 +1,97 @@
+"""The page of a search, of trials that were never trained."""
+
+import base64
+import re
+
+import numpy as np
+import pytest
+
+from camformer_tf.evaluation import plot
+from camformer_tf.tuning import report, space, trials
+
+TEXT = """
+schema: 1
+model:
+  residual: false
+  blocks: {count: {int: [1, 2]}, each: {filters: {choice: [4, 8, 16]}, kernel: {int: [3, 9]}}}
+  dense: []
+train: {learning_rate: {log: [0.0001, 0.01]}, loss: {choice: [l1, mse]}}
+"""
+
+
+@pytest.fixture
+def searched(tmp_path) -> space.Space:
+    path = tmp_path / "my search.yaml"
+    path.write_text(TEXT)
+    return space.load(path)
+
+
+def made(searched, count: int) -> list[trials.Trial]:
+    """Trials whose score is made by the learning rate, and by the filters half as much."""
+    rng, found = np.random.default_rng(4), []
+    for i in range(count):
+        values = {
+            "model.blocks.count": int(rng.integers(1, 3)),
+            "model.blocks.0.filters": int(rng.choice([4, 8, 16])),
+            "model.blocks.0.kernel": int(rng.integers(3, 10)),
+            "train.learning_rate": float(10 ** rng.uniform(-4, -2)),
+            "train.loss": str(rng.choice(["l1", "mse"])),
+        }
+        if values["model.blocks.count"] == 2:
+            values |= {"model.blocks.1.filters": 4, "model.blocks.1.kernel": 3}
+        score = 1 + (np.log10(values["train.learning_rate"]) + 4) / 4
+        score += 0.25 * (values["model.blocks.0.filters"] == 16)
+        found.append(
+            trials.Trial(f"{i:02d}", "COMPLETED", score, score / 2, score / 2, 1.0, 5,
+                         1000 * (i + 1), 100.0, 3.0, False, "", values)
+        )  # fmt: skip
+    failed = trials.Trial("99", "FAILED", *[None] * 5, 1, None, None, False, "it <died>", values)
+    found.sort(key=lambda one: trials.rank(one, "score", "max"))
+    return trials.with_front([*found, failed])
+
+
+def test_the_front_is_of_what_no_smaller_network_beats(searched):
+    found = made(searched, 30)
+    for one in found:
+        beaten = one.score is None or any(
+            other.score is not None
+            and other is not one
+            and other.parameters <= one.parameters
+            and other.score >= one.score
+            for other in found
+        )
+        assert one.pareto == (not beaten)
+    assert found[0].pareto and found[-1].status == "FAILED"
+    assert [line.split()[0] for line in trials.best_five(found).splitlines()[1:]] == [
+        one.trial for one in found[:5]
+    ]
+
+
+def test_what_makes_the_score_is_found_to_matter(searched):
+    found = report.importance(made(searched, 60)[:-1], searched)
+    names = list(found)
+    assert names[:2] == ["train.learning_rate", "model.blocks.0.filters"]
+    assert found[names[0]][0] > 5 * max(found[name][0] for name in names[2:])
+    assert "model.blocks.1.kernel" in found  # 3 where it counts, and nothing elsewhere
+
+
+@pytest.mark.parametrize("count", [0, 4, 25])
+def test_the_page_is_one_file_that_fetches_nothing(searched, tmp_path, count):
+    out = tmp_path / "page.html"
+    report.write(made(searched, count or 1)[-count - 1 :], searched, out)
+    text = out.read_text()
+    pictures = re.findall(r'<img src="data:image/png;base64,([^"]+)"', text)
+    assert len(pictures) == {0: 0, 4: 2, 25: 4}[count] == text.count("<img")
+    assert all(base64.b64decode(data).startswith(b"\x89PNG") for data in pictures)
+    assert not re.search(r"https?://|<script|url\(", text)
+    assert "it &lt;died&gt;" in text and "my search.yaml" in text
+    assert ("told from 10 trials on" in text) == (count < 10)
+
+
+def test_parallel_coordinates_leave_a_gap_where_a_value_does_not_count():
+    places = np.array([[0.0, np.nan], [0.5, 1.0], [1.0, 0.0]])
+    axes = plot.parallel(["a.b", "c"], [("0", "1"), ("x", "y")], places, [1, 3, 2], best=1).axes[0]
+    drawn = [line for line in axes.lines if line.get_marker() == "o"]
+    assert sorted(line.get_color() for line in drawn) == ["0.75", "0.75", "black"]
+    black = next(line for line in drawn if line.get_color() == "black")
+    np.testing.assert_array_equal(black.get_ydata(), [0.5, 1.0])
