@@ -8,15 +8,13 @@ from __future__ import annotations
 
 import csv
 import logging
-import signal
 import statistics
 import subprocess
-import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from camformer_tf import errors, rundir
-from camformer_tf.training import run
+from camformer_tf.training import child, run
 
 # Source: train_rep.py:24, Bornelov-lab/Camformer@feaa529.
 PUBLISHED_SEEDS = (42, 23, 47, 56, 89, 12, 34, 78, 67, 98)
@@ -74,26 +72,13 @@ def train(
     for number, seed in enumerate(seeds, 1):
         _log.info(f"replicate {number} of {len(seeds)}: seed {seed}")
         folder = run_dir / rundir.replicate(seed)
-        _run([sys.executable, "-m", "camformer_tf.cli", *command(seed, folder)])
+        if code := child.run(command(seed, folder), stdout=subprocess.DEVNULL):
+            raise Ended(code)
         done[seed] = run.load(folder)
         _write(table, done)
     r, rho = (_mean_sd([getattr(one, name) for one in done.values()], 4)
               for name in ("best_pearson", "best_spearman"))  # fmt: skip
     return f"{len(done)} replicates: r {r}, rho {rho}"
-
-
-def _run(arguments: list[str]) -> None:
-    """Runs one replicate; a signal to end that comes here goes to it."""
-    process = subprocess.Popen(arguments, stdout=subprocess.DEVNULL)
-    before = signal.signal(signal.SIGTERM, lambda number, frame: process.send_signal(number))
-    try:
-        code = process.wait()
-    except KeyboardInterrupt:  # the terminal tells the replicate too
-        code = process.wait()
-    finally:
-        signal.signal(signal.SIGTERM, before)
-    if code:
-        raise Ended(code if code > 0 else 128 - code)
 
 
 def _write(path: Path, done: dict[int, run.Run]) -> None:

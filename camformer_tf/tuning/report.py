@@ -10,8 +10,7 @@ import numpy as np
 
 import camformer_tf
 from camformer_tf.evaluation import page, plot
-from camformer_tf.tuning import space
-from camformer_tf.tuning.trials import Trial
+from camformer_tf.tuning import space, trials
 
 _FEWEST = 10  # trials of which the importance of values is told
 _TREES = 300
@@ -21,14 +20,14 @@ _BEST = 5
 
 
 def write(
-    trials: Sequence[Trial], searched: space.Space, path: Path, *, overwrite: bool = False
+    ranked: Sequence[trials.Trial], searched: space.Space, path: Path, *, overwrite: bool = False
 ) -> None:
     """Writes the page of trials, the best first.
 
     Raises:
         errors.UserError: an extra that is not installed, or a file that is there already.
     """
-    done = [one for one in trials if one.score is not None]
+    done = [one for one in ranked if one.score is not None]
     matters = importance(done, searched) if len(done) >= _FEWEST else {}
     pictures = []
     if done:
@@ -61,24 +60,26 @@ def write(
                 "not count.",
             ),
         ]
-    keys = [key for key in searched.ranges if len({_text(one, key) for one in trials}) > 1]
+    keys = [key for key in searched.ranges if len({_text(one, key) for one in ranked}) > 1]
     page.save(
         path,
         "search.html",
         overwrite=overwrite,
         version=camformer_tf.__version__,
         name=Path(searched.where).name,
-        trials=trials,
+        trials=ranked,
         done=len(done),
         fewest=_FEWEST,
         important=bool(matters),
         pictures=[(page.picture(figure, words), words) for figure, words in pictures],
         keys=keys,
-        rows=[[_text(one, key) for key in keys] for one in trials],
+        rows=[[_text(one, key) for key in keys] for one in ranked],
     )
 
 
-def importance(trials: Sequence[Trial], searched: space.Space) -> dict[str, tuple[float, float]]:
+def importance(
+    done: Sequence[trials.Trial], searched: space.Space
+) -> dict[str, tuple[float, float]]:
     """Returns key → (mean, standard deviation) of the permutation importance of its values for
     r + rho, the most important first; keys of which all trials have one value are left out.
 
@@ -87,7 +88,7 @@ def importance(trials: Sequence[Trial], searched: space.Space) -> dict[str, tupl
     from sklearn import ensemble, inspection
 
     columns = {
-        key: [_place(one, trial.values.get(key, _NOT)) for trial in trials]
+        key: [_place(one, trial.values.get(key, _NOT)) for trial in done]
         for key, one in searched.ranges.items()
     }
     # What does not count in a trial is a value of its own, below all others.
@@ -96,7 +97,7 @@ def importance(trials: Sequence[Trial], searched: space.Space) -> dict[str, tupl
     if not known:
         return {}
     x = np.stack(list(known.values()), axis=1)
-    y = np.array([one.score for one in trials])
+    y = np.array([one.score for one in done])
     forest = ensemble.RandomForestRegressor(_TREES, random_state=42).fit(x, y)
     found = inspection.permutation_importance(forest, x, y, n_repeats=_SHUFFLES, random_state=42)
     order = np.argsort(-found.importances_mean, kind="stable")
@@ -126,7 +127,7 @@ def _shown(one: space.Range, end: int) -> str:
     return json.dumps(one.ends()[-end])
 
 
-def _text(trial: Trial, key: str) -> str | float | int:
+def _text(trial: trials.Trial, key: str) -> str | float | int:
     value = trial.values.get(key, _NOT)
     if value is _NOT:
         return ""

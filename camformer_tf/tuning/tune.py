@@ -12,7 +12,6 @@ import json
 import logging
 import shutil
 import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -20,6 +19,7 @@ import keras_tuner
 
 from camformer_tf import errors, recipe, rundir
 from camformer_tf.data import manifest
+from camformer_tf.training import child
 from camformer_tf.tuning import oracles, report, space, trials
 
 OBJECTIVES = {  # name → the key of run.json, and which way it is better
@@ -164,10 +164,9 @@ class _Tuner(keras_tuner.engine.base_tuner.BaseTuner):
         file.write_text(recipe.dump(settings), encoding="utf-8")
         while rundir.is_locked(folder):  # by a training whose search was killed: it ends by itself
             time.sleep(1)
-        command = [sys.executable, "-m", "camformer_tf.cli", "fit", str(file)]
-        command += [str(self.records_dir), str(folder), "--resume", "--quiet", *self.options.fit]
+        command = ["fit", str(file), str(self.records_dir), str(folder), "--resume", "--quiet"]
         with folder.with_suffix(".log").open("w", encoding="utf-8") as log:
-            code = subprocess.run(command, stdout=log, stderr=subprocess.STDOUT).returncode
+            code = child.run([*command, *self.options.fit], stdout=log, stderr=subprocess.STDOUT)
         if code in _STOPPED:
             raise _Interrupted(code)
         if code:

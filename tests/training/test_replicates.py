@@ -66,15 +66,16 @@ def trainings(monkeypatch):
     """The commands of replicates that would be trained, in place of training; codes to end with."""
     started, codes = [], {}
 
-    def run(arguments):
+    def run(arguments, **options):
         started.append(arguments)
         folder = Path(arguments[-1])
         if code := codes.get(folder.name):
-            raise replicates.Ended(code)
+            return code
         folder.mkdir(exist_ok=True)
+        return 0
 
     made = type("Made", (), {name: 1.0 for name in replicates._COLUMNS.values()})
-    monkeypatch.setattr(replicates, "_run", run)
+    monkeypatch.setattr(replicates.child, "run", run)
     monkeypatch.setattr(replicates.run, "load", lambda folder: made())
     return started, codes
 

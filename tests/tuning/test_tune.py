@@ -111,3 +111,19 @@ def test_killed_it_goes_on_and_repeats_no_finished_trial(recipe_file, tmp_path):
     assert refused.returncode == 1 and "begun with another algorithm, seed" in refused.stderr
     refused = run(recipe_file, out, "--trials", "4")
     assert refused.returncode == 1 and "exists already" in refused.stderr
+
+
+def test_a_signal_stops_the_trial_in_hand_which_goes_on_later(recipe_file, tmp_path):
+    out = tmp_path / "out"
+    path = tmp_path / "long.yaml"
+    path.write_text(recipe_file.read_text().replace("epochs: 1", "epochs: 500, patience: 500"))
+    command = [*TUNE, str(path), str(SAMPLE), str(out), "--precision", "float32", "--trials", "1"]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    checkpoints = out / tune.FOLDER / "0" / rundir.CHECKPOINTS
+    deadline = time.monotonic() + 120
+    while not checkpoints.is_dir() and time.monotonic() < deadline:
+        time.sleep(0.1)
+    process.send_signal(signal.SIGTERM)
+    said = process.communicate(timeout=120)[1]
+    assert process.returncode == 143 and "Go on with --resume" in said, said
+    assert checkpoints.is_dir() and not rundir.is_locked(out / tune.FOLDER / "0")
