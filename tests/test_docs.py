@@ -40,7 +40,7 @@ def test_every_command_of_a_page_is_one_that_we_have(page):
             assert os.access(ROOT / scripts[0], os.X_OK)
         else:
             shell = {"source", "mkdir", "export", "for", "done"}
-            assert words[0] in shell | {"pip", "curl", "tensorboard", "docker", "python"}
+            assert words[0] in shell | {"pip", "curl", "tensorboard", "docker", "python", "srun"}
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))

@@ -227,4 +227,7 @@ def tune(
     except tune.Stopped as stopped:
         click.echo(f"{out_dir}: stopped, and kept. Go on with --resume.", err=True)
         sys.exit(stopped.code)
+    if not found:
+        click.echo("nothing is left to train")
+        return
     click.echo(f"{out_dir}: {len(found)} trials, the best of them\n{trials.best_five(found)}")

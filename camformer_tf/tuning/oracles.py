@@ -8,7 +8,7 @@ from __future__ import annotations
 import itertools
 import json
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 
 import keras_tuner
 
@@ -126,6 +126,12 @@ class _Possible:
     """An oracle that proposes only what the space makes a recipe of, its `start_from` first."""
 
     searched: space.Space
+    after_trial: Callable[[str], None] | None = None  # told the trial's id, where the oracle lives
+
+    def end_trial(self, trial):
+        super().end_trial(trial)
+        if self.after_trial:
+            self.after_trial(trial.trial_id)
 
     def possible(self, values: Mapping[str, object]) -> bool:
         try:

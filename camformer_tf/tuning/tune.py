@@ -10,12 +10,15 @@ import dataclasses
 import hashlib
 import json
 import logging
+import os
 import shutil
 import subprocess
 import time
 from pathlib import Path
 
 import keras_tuner
+import tensorflow as tf
+from tensorboard.plugins.hparams import api as hparams
 
 from camformer_tf import errors, recipe, rundir
 from camformer_tf.data import manifest
@@ -29,8 +32,10 @@ OBJECTIVES = {  # name → the key of run.json, and which way it is better
     "loss": ("best_loss", "min"),
 }
 BEST, TRIALS, SETTINGS, FOLDER = "best.yaml", "trials.csv", "search.json", "trials"
-PAGE = "search.html"
+PAGE, HPARAMS = "search.html", "tensorboard"
 
+_ORACLE = "KERASTUNER_ORACLE_IP"
+_CHIEF_TIMEOUT = 300  # seconds that a worker waits for the chief
 _STOPPED = (128 + 2, 128 + 15)  # exit codes of a `fit` that a signal ended
 _log = logging.getLogger(__name__)
 
@@ -73,6 +78,10 @@ def tune(
     """Searches, and returns all trials, the best first. After each, trials.csv and best.yaml in
     `out_dir` are written anew.
 
+    Where KerasTuner's variables for several processes are set (KERASTUNER_TUNER_ID,
+    KERASTUNER_ORACLE_IP and _PORT), this one is the chief, which proposes and writes and trains
+    nothing, or a worker, which trains until there is nothing left, and returns no trials.
+
     Args:
         resume: whether to go on with a search that was stopped. No finished trial runs again.
 
@@ -90,17 +99,17 @@ def tune(
         "fit": list(options.fit),
     }
     rundir.refuse_homeless(out_dir)
+    if _is_worker():
+        _wait_for_chief(out_dir, facts)
+        _search(_tuner(searched, records_dir, out_dir, options))
+        return []
     with rundir.locked(out_dir):
         _begin(out_dir, facts, resume=resume)
         tuner = _tuner(searched, records_dir, out_dir, options)
         try:
-            tuner.search(verbose=0)
-        except _Interrupted as stopped:
-            tuner.report()
-            raise Stopped(stopped.code) from stopped
-        except keras_tuner.errors.FatalError as error:
-            raise errors.UserError(str(error)) from error
-        found = tuner.report()
+            _search(tuner)
+        finally:
+            found = tuner.report()
     try:
         report.write(found, searched, out_dir / PAGE, overwrite=True)
     except errors.UserError as error:  # an extra that is not installed
@@ -112,21 +121,53 @@ def tune(
     return found
 
 
+def _search(tuner: _Tuner) -> None:
+    try:
+        tuner.search(verbose=0)
+    except _Interrupted as stopped:
+        raise Stopped(stopped.code) from stopped
+    except keras_tuner.errors.FatalError as error:
+        raise errors.UserError(str(error)) from error
+
+
+def _is_worker() -> bool:
+    """Whether KerasTuner takes this process for a worker: any id without "chief" in it is one."""
+    return _ORACLE in os.environ and "chief" not in os.environ.get("KERASTUNER_TUNER_ID", "")
+
+
+def _wait_for_chief(out_dir: Path, facts: dict) -> None:
+    """Raises UserError unless the chief begins the same search in this folder soon."""
+    end = time.monotonic() + _CHIEF_TIMEOUT
+    while not (out_dir / SETTINGS).is_file():
+        if time.monotonic() > end:
+            raise errors.UserError(
+                f"{out_dir}: no chief has begun a search here in {_CHIEF_TIMEOUT} s. All processes "
+                "must see one folder, and one must have KERASTUNER_TUNER_ID=chief."
+            )
+        time.sleep(0.2)
+    _check_same(out_dir, facts)
+
+
 def _begin(out_dir: Path, facts: dict, *, resume: bool) -> None:
     told = out_dir / SETTINGS
     if not resume:
         rundir.refuse_existing(out_dir)
     if told.is_file():
-        known = json.loads(told.read_text(encoding="utf-8"))
-        if differing := [key for key, value in facts.items() if known.get(key) != value]:
-            raise errors.UserError(
-                f"{out_dir}: was begun with another {', '.join(differing)}. Search in another "
-                "folder, or as it was begun."
-            )
+        _check_same(out_dir, facts)
         return
     out_dir.mkdir(exist_ok=True)
     (out_dir / FOLDER).mkdir(exist_ok=True)
-    told.write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
+    with rundir.new_file(told) as temporary:
+        temporary.write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
+
+
+def _check_same(out_dir: Path, facts: dict) -> None:
+    known = json.loads((out_dir / SETTINGS).read_text(encoding="utf-8"))
+    if differing := [key for key, value in facts.items() if known.get(key) != value]:
+        raise errors.UserError(
+            f"{out_dir}: was begun with another {', '.join(differing)}. Search in another "
+            "folder, or as it was begun."
+        )
 
 
 def _tuner(searched, records_dir, out_dir, options) -> _Tuner:
@@ -144,6 +185,7 @@ def _tuner(searched, records_dir, out_dir, options) -> _Tuner:
     tuner.oracle.max_trials = options.trials if options.algorithm != "hyperband" else None
     tuner.searched, tuner.records_dir, tuner.out_dir = searched, records_dir, out_dir
     tuner.options, tuner.epochs, tuner.began = options, epochs, time.monotonic()
+    oracle.after_trial = tuner.tell
     return tuner
 
 
@@ -170,18 +212,18 @@ class _Tuner(keras_tuner.engine.base_tuner.BaseTuner):
         if code in _STOPPED:
             raise _Interrupted(code)
         if code:
-            said = folder.with_suffix(".log").read_text(encoding="utf-8").strip()
-            last = said.splitlines()[-1] if said else f"ended with exit code {code}"
-            raise keras_tuner.errors.FailedTrialError(last.removeprefix("Error: "))
+            raise keras_tuner.errors.FailedTrialError(f"exit code {code}")
         told = json.loads((folder / rundir.RUN).read_text(encoding="utf-8"))
         for name in (rundir.CHECKPOINTS, rundir.TENSORBOARD):
             shutil.rmtree(folder / name, ignore_errors=True)
         return {self.oracle.objective.name: told[self.oracle.objective.name]}
 
-    def on_trial_end(self, trial):
-        super().on_trial_end(trial)
+    def tell(self, trial_id: str) -> None:
+        """Writes and logs how the search stands after a trial."""
         found = self.report()
-        one = next(one for one in found if one.trial == trial.trial_id)
+        one = next(one for one in found if one.trial == trial_id)
+        if one.score is not None:
+            _save_hparams(one, self.out_dir / HPARAMS / trial_id)
         _log.info(trials.line(one))
         _log.info(trials.best_five(found))
 
@@ -201,7 +243,8 @@ class _Tuner(keras_tuner.engine.base_tuner.BaseTuner):
         if found and found[0].status == "COMPLETED":
             self._save_best(found[0])
         for one in found[1:]:  # weights of the best alone are kept
-            (self.out_dir / FOLDER / one.trial / rundir.BEST).unlink(missing_ok=True)
+            if one.status != "RUNNING":
+                (self.out_dir / FOLDER / one.trial / rundir.BEST).unlink(missing_ok=True)
         return found
 
     def _recipe(self, trial) -> recipe.Recipe:
@@ -211,11 +254,12 @@ class _Tuner(keras_tuner.engine.base_tuner.BaseTuner):
         return dataclasses.replace(made, train=dataclasses.replace(made.train, epochs=epochs))
 
     def _told(self, trial) -> trials.Trial:
-        path = self.out_dir / FOLDER / trial.trial_id / rundir.RUN
-        told = {}
-        if trial.status == "COMPLETED" and path.is_file():
-            told = json.loads(path.read_text(encoding="utf-8"))
-        reason = (trial.message or "").strip().splitlines()[-1:] if not told else []
+        folder, told, reason = self.out_dir / FOLDER / trial.trial_id, {}, ""
+        if trial.status == "COMPLETED":
+            told = json.loads((folder / rundir.RUN).read_text(encoding="utf-8"))
+        elif trial.status == "FAILED":
+            said = folder.with_suffix(".log").read_text(encoding="utf-8").strip() or "no message"
+            reason = said.splitlines()[-1].removeprefix("Error: ")
         return trials.Trial(
             trial=trial.trial_id,
             status=str(trial.status),
@@ -228,7 +272,7 @@ class _Tuner(keras_tuner.engine.base_tuner.BaseTuner):
             sequences_per_second=told.get("sequences_per_second"),
             seconds=told.get("seconds"),
             pareto=False,
-            reason=reason[0].split("FailedTrialError: ")[-1] if reason else "",
+            reason=reason,
             values=oracles.decoded(self.searched, trial.hyperparameters.values),
         )
 
@@ -252,3 +296,13 @@ class _Interrupted(keras_tuner.errors.FatalError):
     def __init__(self, code: int):
         super().__init__(f"a signal ended the trial in hand (exit code {code})")
         self.code = code
+
+
+def _save_hparams(one: trials.Trial, folder: Path) -> None:
+    """Writes what TensorBoard's tab HParams shows of a trial."""
+    shutil.rmtree(folder, ignore_errors=True)
+    values = {key: str(v) if v is None else v for key, v in one.values.items()}
+    with tf.summary.create_file_writer(str(folder)).as_default():
+        hparams.hparams(values, trial_id=one.trial)
+        for name in ("score", "pearson", "spearman", "loss", "parameters"):
+            tf.summary.scalar(name, getattr(one, name), step=one.epochs)

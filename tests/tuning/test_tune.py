@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 
 import pytest
+import tensorflow as tf
 
 from camformer_tf import recipe, rundir
 from camformer_tf.tuning import tune
@@ -63,6 +64,13 @@ def test_the_best_trial_becomes_a_recipe_that_fit_takes(recipe_file, tmp_path):
     )  # fmt: skip
     assert f"r + rho {scores[0]:.4f}" in again.stdout, again
     assert f"{scores[0]:.4f}" in (out / tune.BEST).read_text()
+    shown = {
+        value.tag
+        for file in (out / tune.HPARAMS / rows[0]["trial"]).iterdir()
+        for event in tf.compat.v1.train.summary_iterator(str(file))
+        for value in event.summary.value
+    }
+    assert {"_hparams_/session_start_info", "score", "parameters"} <= shown
     kept = list((out / tune.FOLDER).glob(f"*/{rundir.BEST}"))
     assert [path.parent.name for path in kept] == [rows[0]["trial"]]
 
