@@ -89,6 +89,7 @@ def tune(
         errors.UserError: another search in `out_dir`, or no trial that did not fail.
         Stopped: a signal came; what was done is kept.
     """
+    manifest.load(records_dir)
     facts = {
         "recipe": hashlib.sha256(Path(searched.where).read_bytes()).hexdigest(),
         "records": hashlib.sha256((records_dir / manifest.FILE).read_bytes()).hexdigest(),
@@ -116,7 +117,7 @@ def tune(
         _log.warning(f"{out_dir / PAGE} is not written: {error}")
     if not any(one.status == "COMPLETED" for one in found):
         raise errors.UserError(
-            f"{out_dir}: all {len(found)} trials failed, the first since: {found[0].reason}"
+            f"{out_dir}: all {len(found)} trials failed, one of them so: {found[0].reason}"
         )
     return found
 

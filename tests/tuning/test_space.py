@@ -1,7 +1,8 @@
+import click.testing
 import numpy as np
 import pytest
 
-from camformer_tf import errors, recipe
+from camformer_tf import cli, errors, recipe
 from camformer_tf.model import rescnn
 from camformer_tf.tuning import space
 
@@ -140,3 +141,19 @@ def test_a_search_recipe_is_none_that_fit_takes():
     with pytest.raises(errors.UserError, match="is a search recipe"):
         recipe.load("search")
     assert "search" not in recipe.shipped()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["nosuch", "."], "no such recipe file"),
+        (["smoke", "."], "no range in it"),
+        (["search", "nowhere"], "is no directory"),
+        (["search", ".", "--algorithm", "annealing"], "'annealing' is not one of"),
+    ],
+)
+def test_bad_arguments_of_tune_are_told_and_leave_nothing(arguments, message, tmp_path):
+    words = ["tune", *arguments[:2], str(tmp_path / "out"), *arguments[2:]]
+    done = click.testing.CliRunner().invoke(cli.main, words)
+    assert done.exit_code in (1, 2) and message in done.output, done.output
+    assert not list(tmp_path.iterdir())
