@@ -37,13 +37,14 @@ def test_the_run_directory_holds_the_files_of_the_contract(run):
     path, _, _ = run
     assert {p.name for p in path.iterdir()} == {
         "recipe.yaml", "run.json", "history.csv", "log.txt", "best.keras", "last", "tensorboard",
-        "val_predictions.tsv",
+        "val_predictions.tsv", "records.json",
     }  # fmt: skip
 
 
-def test_the_run_stores_the_recipe_it_used(run):
+def test_the_run_stores_the_recipe_and_the_manifest_it_used(run, library):
     path, _, _ = run
     assert recipe.load(path / rundir.RECIPE) == recipe.load("smoke", QUICK)
+    assert (path / rundir.RECORDS).read_bytes() == (library / "manifest.json").read_bytes()
 
 
 def test_run_json_says_what_ran(run, library):
