@@ -218,7 +218,7 @@ def _loops_in_graph() -> bool:
     Python.
 
     Not on CPUs: there TensorFlow makes a pooling's gradient a oneDNN operation if it has met the
-    pooling before. In a loop, where it begins is up to memory addresses, so that 1 process in 14
+    pooling before. In a loop, where it begins is up to memory addresses, so that 8 of 132 processes
     trained with another rounding (two devices, TensorFlow 2.21).
     """
     return bool(tf.config.list_logical_devices("GPU"))

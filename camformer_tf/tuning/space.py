@@ -116,7 +116,7 @@ class Space:
         for key, one in self.ranges.items():
             value = _found(wanted, key)
             if value is _BEYOND:
-                value = one.values[0] if one.kind == "choice" else one.ends()[0]
+                value = one.ends()[0]
             elif one.kind in ("float", "log") and type(value) is int:
                 value = float(value)
             if value not in one:

@@ -205,7 +205,9 @@ class _Tuner(keras_tuner.engine.base_tuner.BaseTuner):
         folder = self.out_dir / FOLDER / trial.trial_id
         file = folder.with_suffix(".yaml")
         file.write_text(recipe.dump(settings), encoding="utf-8")
-        while rundir.is_locked(folder):  # by a training whose search was killed: it ends by itself
+        if rundir.is_locked(folder):
+            _log.info(f"{folder}: waiting for a training that a killed search has left behind")
+        while rundir.is_locked(folder):  # it ends by itself
             time.sleep(1)
         command = ["fit", str(file), str(self.records_dir), str(folder), "--resume", "--quiet"]
         with folder.with_suffix(".log").open("w", encoding="utf-8") as log:

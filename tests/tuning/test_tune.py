@@ -96,14 +96,17 @@ def test_killed_it_goes_on_and_repeats_no_finished_trial(recipe_file, tmp_path):
     command = [*TUNE, str(recipe_file), str(SAMPLE), str(out), "--precision", "float32", *options]
     process = subprocess.Popen(command, start_new_session=True, stderr=subprocess.DEVNULL)
     deadline = time.monotonic() + 120
-    while not (out / tune.TRIALS).is_file() and time.monotonic() < deadline:
-        time.sleep(0.1)
-    finished = {row["trial"]: row["seconds"] for row in table(out)}
-    other = run(recipe_file, out, *options, "--resume")
-    assert other.returncode == 1 and "another process" in other.stderr
-    time.sleep(3)
+    logs = out / tune.FOLDER
+    while not (out / tune.TRIALS).is_file() or len(list(logs.glob("*.log"))) <= len(table(out)):
+        assert process.poll() is None and time.monotonic() < deadline
+        time.sleep(0.05)
     os.kill(process.pid, signal.SIGKILL)  # the training that it began goes on alone
     process.wait(60)
+    finished = {row["trial"]: row["seconds"] for row in table(out)}
+    assert 1 <= len(finished) < 4
+    with rundir.locked(out):
+        other = run(recipe_file, out, *options, "--resume")
+    assert other.returncode == 1 and "another process" in other.stderr
     done = run(recipe_file, out, *options, "--resume")
     assert done.returncode == 0, done.stderr
     rows = {row["trial"]: row for row in table(out)}
