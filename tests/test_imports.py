@@ -21,6 +21,10 @@ ROOMS = {
     "serving": {"base", "data", "model", "evaluation"},
     "cli": {"base", "data", "model", "metrics", "training", "evaluation", "tuning", "serving"},
 }
+EXTRAS = (
+    *("torch", "safetensors", "pyarrow", "matplotlib", "jinja2"),
+    *("grpc", "tensorflow_serving", "onnx", "tf2onnx", "ai_edge_litert"),
+)
 WITH_TENSORFLOW = {"data/dataset", "data/augment"}  # of the rooms below the model
 
 
@@ -71,9 +75,7 @@ def test_tensorflow_is_imported_only_where_it_is_needed(module):
 @pytest.mark.parametrize("module", MODULES)
 def test_what_an_extra_installs_is_imported_where_it_is_used(module):
     for name in imports(module, top_only=True):
-        assert not name.startswith(("torch", "safetensors", "pyarrow", "matplotlib", "jinja2")), (
-            f"{module} imports {name}"
-        )
+        assert not name.startswith(EXTRAS), f"{module} imports {name}"
 
 
 def test_the_modules_of_the_base_do_not_import_in_a_circle():
