@@ -23,7 +23,8 @@ ROOMS = {
 }
 EXTRAS = (
     *("torch", "safetensors", "pyarrow", "matplotlib", "jinja2"),
-    *("grpc", "tensorflow_serving", "onnx", "tf2onnx", "ai_edge_litert"),
+    *("starlette", "uvicorn", "httptools", "prometheus_client", "grpc", "tensorflow_serving"),
+    *("onnx", "tf2onnx", "ai_edge_litert"),
 )
 WITH_TENSORFLOW = {"data/dataset", "data/augment"}  # of the rooms below the model
 
@@ -95,7 +96,7 @@ def test_modules_are_imported_and_not_names(module):
 
 COMMANDS = (
     "simulate build-records inspect-records verify-records export-records fit doctor import-torch "
-    "predict evaluate export"
+    "predict evaluate export serve"
 )
 
 
