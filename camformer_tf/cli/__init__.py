@@ -20,5 +20,6 @@ for _command in (  # in the order of work
     judging.report,
     serving.export,
     serving.serve,
+    serving.serve_check,
 ):
     main.add_command(_command)

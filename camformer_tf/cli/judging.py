@@ -94,13 +94,27 @@ def _columns(sequence: str | None, expression: str | None) -> dict[str, str] | N
     return {role: name for role, name in named.items() if name} or None
 
 
+def _leave_out(options: dict, names: tuple[str, ...]) -> None:
+    """Takes out options that do not go with the others, and refuses them if they were given."""
+    context = click.get_current_context()
+    for name in names:
+        if context.get_parameter_source(name) is not click.core.ParameterSource.DEFAULT:
+            flag = next(p.opts[0] for p in context.command.params if p.name == name)
+            way = "without" if context.params.get("server") else "with"
+            raise click.UsageError(f"{flag} goes {way} --server.")
+        del options[name]
+
+
 # === Commands ===
 
 
 @click.command()
-@click.argument("models", metavar="MODEL...", nargs=-1, required=True, type=group.PATH)
+@click.argument("models", metavar="[MODEL...]", nargs=-1, type=group.PATH)
 @click.argument("source", metavar="INPUT", type=group.ANY_PATH)
 @click.argument("out", type=group.PATH)
+@group.option(
+    "--server", metavar="URL", help="Ask a server, http:// or grpc://, in place of MODEL."
+)
 @group.option(
     "--format",
     "kind",
@@ -120,25 +134,41 @@ def _columns(sequence: str | None, expression: str | None) -> dict[str, str] | N
 )
 @group.option("--batch-size", default=recipe.PREDICT_BATCH_SIZE, type=click.IntRange(1))
 @group.option("--precision", default="float32", type=click.Choice(["float32", "mixed_bfloat16"]))
+@group.option("--concurrency", default=4, type=click.IntRange(1), help="Requests at a time.")
+@group.option(
+    "--timeout",
+    default=60.0,
+    type=click.FloatRange(0, min_open=True),
+    help="Seconds for an answer of the server.",
+)
 @group.quiet
 def predict(
     models: tuple[Path, ...],
     source: Path,
     out: Path,
+    server: str | None,
     sequence_column: str | None,
     expression_column: str | None,
     **options,
 ) -> None:
     """Predict INPUT with MODEL into the table OUT; with several, the mean and its spread.
 
-    MODEL is a run directory, a run of replicates, a .keras file or an export directory. INPUT is
-    text, FASTA, a .csv or .tsv table with a header, - or a records directory.
+    MODEL is a run directory, a run of replicates, a .keras file or an export directory; or none, if
+    a server is asked. INPUT is text, FASTA, a .csv or .tsv table with a header, - or a records
+    directory.
     """
-    columns = _columns(sequence_column, expression_column)
+    if bool(models) == bool(server):
+        raise click.UsageError("Name MODEL, or --server and no MODEL.")
+    _leave_out(options, ("calibrated", "precision") if server else ("concurrency", "timeout"))
+    options |= {"columns": _columns(sequence_column, expression_column)}
     group.start_tensorflow()
     from camformer_tf.model import predict
+    from camformer_tf.serving import client
 
-    count = predict.to_file(models, source, out, columns=columns, report=group.report(), **options)
+    if server:
+        count = client.to_file(server, source, out, report=group.report(), **options)
+    else:
+        count = predict.to_file(models, source, out, report=group.report(), **options)
     click.echo(f"{out}: {count:,} predictions")
 
 

@@ -118,3 +118,21 @@ def serve(export_dir: Path, batch_timeout_ms: float, **options) -> None:
 
     chosen = server.Options(batch_timeout=batch_timeout_ms / 1000, **options)
     server.run(export_dir, chosen, ready)
+
+
+@click.command("serve-check")
+@click.argument("url")
+@click.argument("export_dir", type=group.PATH)
+@group.option(
+    "--timeout", default=60.0, type=click.FloatRange(0, min_open=True), help="Seconds an answer."
+)
+@group.quiet
+def serve_check(url: str, export_dir: Path, timeout: float) -> None:
+    """Ask the server at URL, http:// or grpc://, the golden sequences of EXPORT_DIR.
+
+    Any difference to what was exported is an error.
+    """
+    group.start_tensorflow()
+    from camformer_tf.serving import check
+
+    click.echo(check.check(url, export_dir, timeout=timeout).summary())

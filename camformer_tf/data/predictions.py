@@ -6,15 +6,20 @@ import contextlib
 import csv
 import dataclasses
 import json
-from collections.abc import Callable, Iterator, Sequence
+import logging
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TextIO
 
 import numpy as np
 
-from camformer_tf import errors, rundir
+from camformer_tf import errors, progress, rundir
+from camformer_tf.data import rows
 
 KINDS = ("tsv", "csv", "parquet", "dream-json")
+
+_SHOWN_REASONS = 5
+_log = logging.getLogger(__name__)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,6 +50,49 @@ class Part:
         """Returns name → values of those that are known."""
         columns = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
         return {name: values for name, values in columns.items() if values is not None}
+
+
+def save(
+    answers: Iterable[tuple[rows.Rows, Mapping[str, np.ndarray]]],
+    source: Path,
+    out: Path,
+    kind: str = "tsv",
+    keys: Path | None = None,
+    report: progress.Report = progress.silent,
+) -> int:
+    """Writes what models say of the rows of a source as a table, and returns the number of rows.
+
+    Args:
+        answers: rows, and of them `expression`, perhaps `spread`, `lower` and `upper`, (N,) each.
+        kind: see `writer`.
+        keys: a JSON of the challenge, whose keys are the rows to write as dream-json.
+
+    Raises:
+        errors.UserError: no rows, an `out` that exists, or keys for another kind.
+    """
+    if keys and kind != "dream-json":
+        raise errors.UserError(f"{keys}: keys are for dream-json alone, found {kind}.")
+    wanted = None if keys is None else list(read_json(keys))
+    count, failed, shown = 0, 0, []
+    with writer(out, kind, keys=wanted) as write:
+        for part, found in answers:
+            reasons = None if source.is_dir() else part.reasons
+            bad = [i for i, reason in enumerate(part.reasons) if reason]
+            write(
+                Part(part.sequences, found["expression"], part.expressions, found.get("spread"),
+                     found.get("lower"), found.get("upper"), part.names, reasons)
+            )  # fmt: skip
+            shown += [f"  row {count + i + 1}: {part.reasons[i]}" for i in bad[:_SHOWN_REASONS]]
+            count, failed = count + len(part.sequences), failed + len(bad)
+            report("predicting", count, 0)
+        if not count:
+            raise errors.UserError(f"{source}: no sequence to predict.")
+    if failed:
+        _log.warning(
+            "%d of %d sequences cannot be read and have no prediction; the first:\n%s",
+            failed, count, "\n".join(shown[:_SHOWN_REASONS]),
+        )  # fmt: skip
+    return count
 
 
 @contextlib.contextmanager

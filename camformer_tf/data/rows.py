@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from camformer_tf import errors
-from camformer_tf.data import rules, text
+from camformer_tf.data import manifest, records, rules, sequence, text
 
 _TOGETHER = 1 << 14  # rows handed on at a time, which are whole batches of prediction
 _SEPARATORS = {".csv": b",", ".tsv": b"\t"}
@@ -99,8 +99,39 @@ def of_sequences(sequences: list[bytes], expressions: list[bytes] | None, rule: 
     )
 
 
-def of_examples(sequences: list[str], examples: text.Examples) -> Rows:
+def of_source(
+    source: Path, split: str | None, columns: dict[str, str] | None, rule: rules.Rule
+) -> Iterator[Rows]:
+    """Yields the rows of a text, by default with its columns as the header names them, or of a
+    split of a records directory.
+
+    Raises:
+        errors.UserError: a split or columns that do not go with the source, or records of another
+            length.
+    """
+    if not source.is_dir():
+        if split:
+            raise errors.UserError(f"{source}: --split is for a records directory, this is a file.")
+        columns = columns or (None if str(source) == "-" else header_columns(source))
+        yield from read(text.Source(source), rule, columns)
+        return
+    described = manifest.load(source)
+    if columns:
+        raise errors.UserError(f"{source}: columns are for a table, this is a records directory.")
+    if split is None:
+        names = ", ".join(described.splits)
+        raise errors.UserError(f"{source}: say which split to predict: --split, one of {names}.")
+    if described.sequence_length != rule.length:
+        raise errors.UserError(
+            f"{source}: its sequences have {described.sequence_length} letters, the model reads "
+            f"{rule.length}. Build records with --length {rule.length}."
+        )
+    yield of_examples(records.read(source, split))
+
+
+def of_examples(examples: text.Examples) -> Rows:
     """Returns examples of records as rows."""
+    sequences = sequence.text(examples.letters)
     expressions = [str(value) for value in examples.expression]
     return Rows(sequences, examples.letters, expressions, [None] * len(sequences))
 

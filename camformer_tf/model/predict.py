@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import logging
 import zipfile
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -14,11 +13,8 @@ import numpy as np
 import tensorflow as tf
 
 from camformer_tf import errors, progress, recipe, rundir
-from camformer_tf.data import manifest, predictions, records, rows, rules, sequence, text
+from camformer_tf.data import predictions, rows, rules, sequence
 from camformer_tf.model import calibration, rescnn
-
-_log = logging.getLogger(__name__)
-_SHOWN_REASONS = 5
 
 OUTPUTS = ("expression", "spread", "lower", "upper")  # what models may say of a sequence
 
@@ -198,7 +194,7 @@ def in_parts(
     """Yields the rows of a source, a part at a time, and what each of M models predicts of them:
     float64 (M, N), NaN where a sequence cannot be read. Arguments and errors as of `to_file`."""
     loaded = _loaded(models, batch_size, precision)
-    for part in _rows(source, split, columns, loaded[0].rule):
+    for part in rows.of_source(source, split, columns, loaded[0].rule):
         yield part, each(loaded, part)
 
 
@@ -291,61 +287,11 @@ def to_file(
         errors.UserError: an unreadable model or input, models that read other sequences, another
             ensemble's calibration, or an `out` that exists.
     """
-    if keys and kind != "dream-json":
-        raise errors.UserError(f"{keys}: keys are for dream-json alone, found {kind}.")
-    wanted = None if keys is None else list(predictions.read_json(keys))
     known = calibration_of(models, calibrated)
     loaded = _loaded(models, batch_size, precision)
-    count, failed, shown = 0, 0, []
-    with predictions.writer(out, kind, keys=wanted) as write:
-        for part in _rows(source, split, columns, loaded[0].rule):
-            found = answer(loaded, part, known)
-            reasons = None if source.is_dir() else part.reasons
-            bad = [i for i, reason in enumerate(part.reasons) if reason]
-            write(
-                predictions.Part(part.sequences, found["expression"], part.expressions,
-                                 found.get("spread"), found.get("lower"), found.get("upper"),
-                                 part.names, reasons)
-            )  # fmt: skip
-            shown += [f"  row {count + i + 1}: {part.reasons[i]}" for i in bad[:_SHOWN_REASONS]]
-            count, failed = count + len(part.sequences), failed + len(bad)
-            report("predicting", count, 0)
-        if not count:
-            raise errors.UserError(f"{source}: no sequence to predict.")
-    if failed:
-        _log.warning(
-            "%d of %d sequences cannot be read and have no prediction; the first:\n%s",
-            failed, count, "\n".join(shown[:_SHOWN_REASONS]),
-        )  # fmt: skip
-    return count
-
-
-def _rows(
-    source: Path, split: str | None, columns: dict[str, str] | None, rule: rules.Rule
-) -> Iterator[rows.Rows]:
-    if not source.is_dir():
-        if split:
-            raise errors.UserError(f"{source}: --split is for a records directory, this is a file.")
-        columns = columns or (None if str(source) == "-" else rows.header_columns(source))
-        yield from rows.read(text.Source(source), rule, columns)
-        return
-    described = manifest.load(source)
-    if columns:
-        raise errors.UserError(f"{source}: columns are for a table, this is a records directory.")
-    if split is None:
-        names = ", ".join(described.splits)
-        raise errors.UserError(f"{source}: say which split to predict: --split, one of {names}.")
-    if described.sequence_length != rule.length:
-        raise errors.UserError(
-            f"{source}: its sequences have {described.sequence_length} letters, the model reads "
-            f"{rule.length}. Build records with --length {rule.length}."
-        )
-    yield rows_of(records.read(source, split))
-
-
-def rows_of(examples: text.Examples) -> rows.Rows:
-    """Returns examples of records as rows of a predictions table."""
-    return rows.of_examples(sequence.text(examples.letters), examples)
+    parts = rows.of_source(source, split, columns, loaded[0].rule)
+    found = ((part, answer(loaded, part, known)) for part in parts)
+    return predictions.save(found, source, out, kind, keys, report)
 
 
 def export_version(path: Path) -> Path | None:

@@ -20,6 +20,7 @@ from camformer_tf.data import (
     manifest,
     predictions,
     records,
+    rows,
     sequence,
     targets,
     text,
@@ -271,7 +272,7 @@ def _outcome(model: keras.Model, early_stop: callbacks.EarlyStop) -> dict[str, i
 
 
 def _write_val_predictions(run_dir: Path, validation: text.Examples) -> None:
-    rows = predict.rows_of(validation)
-    values = predict.load(run_dir).predict(rows.letters)
+    part = rows.of_examples(validation)
+    values = predict.load(run_dir).predict(part.letters)
     with predictions.writer(run_dir / rundir.VAL_PREDICTIONS, overwrite=True) as write:
-        write(predictions.Part(rows.sequences, values, rows.expressions))
+        write(predictions.Part(part.sequences, values, part.expressions))
