@@ -21,6 +21,8 @@ ROOMS = {
     "serving": {"base", "data", "model", "evaluation"},
     "cli": {"base", "data", "model", "metrics", "training", "evaluation", "tuning", "serving"},
 }
+EXTRAS = ("torch", "safetensors", "pyarrow", "matplotlib", "jinja2", "starlette", "uvicorn",
+          "httptools", "prometheus_client", "grpc", "tensorflow_serving")  # fmt: skip
 WITH_TENSORFLOW = {"data/dataset", "data/augment"}  # of the rooms below the model
 
 
@@ -71,9 +73,7 @@ def test_tensorflow_is_imported_only_where_it_is_needed(module):
 @pytest.mark.parametrize("module", MODULES)
 def test_what_an_extra_installs_is_imported_where_it_is_used(module):
     for name in imports(module, top_only=True):
-        assert not name.startswith(("torch", "safetensors", "pyarrow", "matplotlib", "jinja2")), (
-            f"{module} imports {name}"
-        )
+        assert not name.startswith(EXTRAS), f"{module} imports {name}"
 
 
 def test_the_modules_of_the_base_do_not_import_in_a_circle():
@@ -93,7 +93,7 @@ def test_modules_are_imported_and_not_names(module):
 
 COMMANDS = (
     "simulate build-records inspect-records verify-records export-records fit doctor import-torch "
-    "predict evaluate export"
+    "predict evaluate export serve"
 )
 
 

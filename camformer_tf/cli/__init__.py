@@ -19,5 +19,6 @@ for _command in (  # in the order of work
     judging.compare,
     judging.report,
     serving.export,
+    serving.serve,
 ):
     main.add_command(_command)

@@ -7,6 +7,9 @@ from pathlib import Path
 import click
 
 from camformer_tf.cli import group
+from camformer_tf.serving import options as options_module
+
+_DEFAULT = options_module.Options()
 
 
 @click.command()
@@ -20,3 +23,78 @@ def export(run_dir: Path, out_dir: Path, version: int | None) -> None:
     from camformer_tf.serving import export
 
     click.echo(f"{export.export(run_dir, out_dir, version=version)}: SavedModel written")
+
+
+def _labels(context, parameter, values: tuple[str, ...]) -> dict[str, int]:
+    found = {}
+    for value in values:
+        label, _, version = value.partition("=")
+        if not label or not version.isdecimal() or set(label) & set("/:"):
+            raise click.BadParameter(f"{value!r}: expected LABEL=VERSION, as in stable=1.")
+        found[label] = int(version)
+    return found
+
+
+@click.command()
+@click.argument("export_dir", type=group.PATH)
+@group.option("--host", default=_DEFAULT.host, help="0.0.0.0 listens to other machines, too.")
+@group.option("--port", default=_DEFAULT.port, type=click.IntRange(0, 65535), help="0: any.")
+@group.option("--grpc-port", type=click.IntRange(0, 65535), help="Also gRPC; 0: any free port.")
+@group.option("--name", default=_DEFAULT.name, help="The model's, in paths.")
+@group.option(
+    "--label",
+    "labels",
+    metavar="LABEL=VERSION",
+    multiple=True,
+    callback=_labels,
+    help="Another name of a version, which stays loaded beside the newest.",
+)
+@group.option(
+    "--max-batch-size",
+    default=_DEFAULT.max_batch_size,
+    type=click.IntRange(1),
+    help="Sequences in one call of the model.",
+)
+@group.option(
+    "--batch-timeout-ms",
+    default=_DEFAULT.batch_timeout * 1000,
+    type=click.FloatRange(0),
+    help="How long a call waits for more sequences.",
+)
+@group.option(
+    "--max-queue",
+    default=_DEFAULT.max_queue,
+    type=click.IntRange(1),
+    help="Sequences that wait; more are refused with 503.",
+)
+@group.option("--max-request-bytes", default=_DEFAULT.max_request_bytes, type=click.IntRange(1024))
+@group.option(
+    "--timeout",
+    default=_DEFAULT.timeout,
+    type=click.FloatRange(0, min_open=True),
+    help="Of a request, and of stopping (seconds).",
+)
+@group.option(
+    "--poll",
+    default=_DEFAULT.poll,
+    type=click.FloatRange(0, min_open=True),
+    help="Looks for new versions so often (seconds).",
+)
+@group.option("--cors", metavar="ORIGIN", help="Pages of ORIGIN may read answers, too; * for all.")
+@group.quiet
+def serve(export_dir: Path, batch_timeout_ms: float, **options) -> None:
+    """Serve EXPORT_DIR over TensorFlow Serving's REST and gRPC, with a page for the browser.
+
+    The newest version that loads is served, and a newer one as soon as it is there.
+    """
+    group.start_tensorflow()
+    from camformer_tf.serving import server
+
+    def ready(addresses: server.Addresses) -> None:
+        also = f", gRPC at {addresses.grpc}" if addresses.grpc else ""
+        click.echo(
+            f"{export_dir}: served at {addresses.http}{also}; the page is at {addresses.http}/"
+        )
+
+    chosen = server.Options(batch_timeout=batch_timeout_ms / 1000, **options)
+    server.run(export_dir, chosen, ready)
