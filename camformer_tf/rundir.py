@@ -27,7 +27,9 @@ RECORDS = "records.json"  # the manifest of the records that it was trained on
 REPLICATES = "replicates.csv"
 REPORT = "report.html"
 CALIBRATION = "calibration.json"
-MODEL_CARD = "assets.extra/model_card.json"  # in an export
+MODEL_CARD = "assets.extra/model_card.json"  # in an export, as are
+GOLDEN = "assets.extra/golden.json"
+WARM_UP = "assets.extra/tf_serving_warmup_requests"  # TensorFlow Serving's name
 
 
 def replicate(seed: int | str) -> str:

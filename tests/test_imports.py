@@ -21,8 +21,11 @@ ROOMS = {
     "serving": {"base", "data", "model", "evaluation"},
     "cli": {"base", "data", "model", "metrics", "training", "evaluation", "tuning", "serving"},
 }
-EXTRAS = ("torch", "safetensors", "pyarrow", "matplotlib", "jinja2", "starlette", "uvicorn",
-          "httptools", "prometheus_client", "grpc", "tensorflow_serving")  # fmt: skip
+EXTRAS = (
+    *("torch", "safetensors", "pyarrow", "matplotlib", "jinja2"),
+    *("starlette", "uvicorn", "httptools", "prometheus_client"),
+    *("grpc", "tensorflow_serving", "onnx", "tf2onnx", "ai_edge_litert"),
+)
 WITH_TENSORFLOW = {"data/dataset", "data/augment"}  # of the rooms below the model
 
 

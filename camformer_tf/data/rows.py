@@ -56,7 +56,9 @@ def read(
     rest = (fields for fields in lines if fields)
     for part in _parts(itertools.chain([first], rest)):
         second = [fields[1] if len(fields) > 1 else b"" for fields in part]
-        yield _rows([fields[0] for fields in part], second if with_expression else None, rule)
+        yield of_sequences(
+            [fields[0] for fields in part], second if with_expression else None, rule
+        )
 
 
 def header_columns(path: Path) -> dict[str, str] | None:
@@ -82,6 +84,21 @@ def header_columns(path: Path) -> dict[str, str] | None:
     return None
 
 
+def of_sequences(sequences: list[bytes], expressions: list[bytes] | None, rule: rules.Rule) -> Rows:
+    """Returns raw sequences, without white space around them, as rows."""
+    reasons = [rules.unreadable(one, rule) for one in sequences]
+    fitted = [
+        rule.fit_length(b"" if reason else rules.plain(one))
+        for one, reason in zip(sequences, reasons, strict=True)
+    ]
+    return Rows(
+        [one.decode("utf-8", "replace") for one in sequences],
+        np.frombuffer(b"".join(fitted), np.uint8).reshape(len(fitted), rule.length),
+        expressions and [one.decode("utf-8", "replace") for one in expressions],
+        reasons,
+    )
+
+
 def of_examples(sequences: list[str], examples: text.Examples) -> Rows:
     """Returns examples of records as rows."""
     expressions = [str(value) for value in examples.expression]
@@ -103,7 +120,7 @@ def _parts(items: Iterable) -> Iterator[list]:
 def _fasta(lines: Iterable[list[bytes]], rule: rules.Rule) -> Iterator[Rows]:
     for part in _parts(_records(lines)):
         names, sequences = zip(*part, strict=True)
-        rows = _rows(list(sequences), None, rule)
+        rows = of_sequences(list(sequences), None, rule)
         yield dataclasses.replace(rows, names=[name.decode("utf-8", "replace") for name in names])
 
 
@@ -124,18 +141,4 @@ def _table(source: text.Source, rule: rules.Rule, columns: dict[str, str]) -> It
     for block in source.named_blocks(columns):
         fields = [line.split(b"\t") for line in block.read().split(b"\n")]
         second = [row[1] for row in fields] if "expression" in columns else None
-        yield _rows([row[0].strip() for row in fields], second, rule)
-
-
-def _rows(sequences: list[bytes], expressions: list[bytes] | None, rule: rules.Rule) -> Rows:
-    reasons = [rules.unreadable(one, rule) for one in sequences]
-    fitted = [
-        rule.fit_length(b"" if reason else one.upper())
-        for one, reason in zip(sequences, reasons, strict=True)
-    ]
-    return Rows(
-        [one.decode("utf-8", "replace") for one in sequences],
-        np.frombuffer(b"".join(fitted), np.uint8).reshape(len(fitted), rule.length),
-        expressions and [one.decode("utf-8", "replace") for one in expressions],
-        reasons,
-    )
+        yield of_sequences([row[0].strip() for row in fields], second, rule)

@@ -11,6 +11,7 @@ PLAIN = ("sequence", "expression")  # the columns of a text; "weight" and "split
 LEAST = {"expression": -math.inf, "weight": 0.0}  # the columns of numbers, and their least values
 
 _LETTERS = b"ACGTNacgtn"
+_PLAIN = bytes.maketrans(b"acgtnUu", b"ACGTNTT")
 _FLOAT32_MAX = 3.4028234663852886e38  # the largest float32
 
 
@@ -73,16 +74,44 @@ def no_number(name: str, field: bytes) -> str | None:
     return None
 
 
+def plain(sequence: bytes) -> bytes:
+    """Returns a raw sequence to predict in the model's letters: upper case, U as T."""
+    return sequence.translate(_PLAIN)
+
+
+def reasons(rule: Rule) -> tuple[str, ...]:
+    """Returns what the numbers of `judge` mean, "" first."""
+    return (
+        "",
+        "a letter is none of ACGTN, nor U",
+        f"more than {rule.max_n} N",
+        f"length further than {rule.length_margin} from {rule.length}",
+    )
+
+
+def judge(sequence: bytes, rule: Rule) -> int:
+    """Returns 0 if the model can read a raw sequence (either case, U for T), else which of
+    `reasons` it has, the first that holds."""
+    sequence = plain(sequence)
+    holds = (
+        bool(sequence.translate(None, _LETTERS)),
+        rule.too_many_n(sequence.count(b"N")),
+        rule.wrong_length(len(sequence)),
+    )
+    return holds.index(True) + 1 if True in holds else 0
+
+
 def unreadable(sequence: bytes, rule: Rule) -> str | None:
-    """Returns why the model cannot read a raw sequence (either case), or None if it can."""
-    if strange := sequence.translate(None, _LETTERS):
-        return f"letter {_show(strange[:1])} is none of ACGTN"
-    sequence = sequence.upper()
-    if rule.too_many_n(sequence.count(b"N")):
-        return f"{sequence.count(b'N')} N, more than {rule.max_n}"
-    if rule.wrong_length(len(sequence)):
-        return f"length {len(sequence)}, further than {rule.length_margin} from {rule.length}"
-    return None
+    """Returns why the model cannot read a raw sequence, with what was found, or None if it can."""
+    code, sequence = judge(sequence, rule), plain(sequence)
+    if not code:
+        return None
+    told = (
+        f"letter {_show(sequence.translate(None, _LETTERS)[:1])} is none of ACGTN",
+        f"{sequence.count(b'N')} N, more than {rule.max_n}",
+        f"length {len(sequence)}, further than {rule.length_margin} from {rule.length}",
+    )
+    return told[code - 1]
 
 
 def is_header(fields: list[bytes]) -> bool:

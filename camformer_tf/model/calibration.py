@@ -69,6 +69,18 @@ def combine(each: np.ndarray, scale: Scale) -> tuple[np.ndarray, np.ndarray | No
     return mean, scale(each).std(axis=0, ddof=1) if len(each) > 1 else None
 
 
+def answer(each: np.ndarray, known: Calibration | None) -> dict[str, np.ndarray]:
+    """Returns what M models' predictions, float64 (M, N), come to: `expression`, of several models
+    `spread`, and with a calibration `lower` and `upper`, (N,) each."""
+    mean, spread = combine(each, known.scale if known else Scale())
+    found = {"expression": mean}
+    if spread is not None:
+        found["spread"] = spread
+    if known:
+        found["lower"], found["upper"] = known.band.ends(mean, spread)
+    return found
+
+
 def fit_scale(kind: str, prediction: np.ndarray, expression: np.ndarray) -> Scale:
     """Returns the map from predictions to measured values, (N,) each, by least squares.
 

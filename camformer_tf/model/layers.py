@@ -23,15 +23,17 @@ class Conv1D(keras.layers.Conv1D):
     """A convolution before a batch normalisation, or with one folded into it: channels last,
     stride 1; convolution, bias and activation are one operation.
 
-    Its bias gets the gradient 0. That is the true one where a normalisation takes the bias off
-    again; computed, it would be rounding noise, of which AdamW makes steps of full size.
+    Its bias gets the gradient 0 (unless the layer is frozen, and needs none). That is the true one
+    where a normalisation takes the bias off again; computed, it would be rounding noise, of which
+    AdamW makes steps of full size.
     """
 
     def call(self, inputs):
         outputs = _convolve(
             tf.expand_dims(inputs, 1), tf.expand_dims(self.kernel, 0), self.padding.upper()
         )
-        outputs = tf.nn.bias_add(outputs, _still(tf.convert_to_tensor(self.bias)))
+        bias = tf.convert_to_tensor(self.bias)
+        outputs = tf.nn.bias_add(outputs, _still(bias) if self.trainable else bias)
         return tf.squeeze(self.activation(outputs), 1)
 
 

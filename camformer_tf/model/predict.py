@@ -20,15 +20,19 @@ from camformer_tf.model import calibration, rescnn
 _log = logging.getLogger(__name__)
 _SHOWN_REASONS = 5
 
+OUTPUTS = ("expression", "spread", "lower", "upper")  # what models may say of a sequence
+
 Predictor = Callable[[np.ndarray], np.ndarray]  # letters uint8 (N, L) → prediction float32 (N,)
 
 
 @dataclasses.dataclass(frozen=True)
 class Model:
-    """A loaded model: how it predicts, and which sequences it can read."""
+    """A loaded model: how it predicts, which sequences it can read, and, of an export, all that it
+    says, by name."""
 
     predict: Predictor
     rule: rules.Rule
+    answer: Callable[[np.ndarray], dict[str, np.ndarray]] | None = None
 
 
 def letters_predictor(
@@ -70,12 +74,12 @@ def _batched(forward: Callable[[tf.Tensor], tf.Tensor], batch_size: int) -> Pred
 
     def predict(letters: np.ndarray) -> np.ndarray:
         size = min(batch_size, max(len(letters), 1))
-        parts = [np.empty(0, np.float32)]
+        parts = []
         for start in range(0, len(letters), size):
             batch = letters[start : start + size]
             padded = np.pad(batch, [(0, size - len(batch)), (0, 0)], constant_values=ord("N"))
             parts.append(forward(tf.constant(padded)).numpy()[: len(batch)])
-        return np.concatenate(parts)
+        return np.concatenate(parts) if parts else np.empty(0, np.float32)
 
     return predict
 
@@ -137,7 +141,7 @@ def load(
     Raises:
         errors.UserError: nothing of that kind is there, or an export in another precision.
     """
-    exported = _export_version(path)
+    exported = export_version(path)
     if exported and precision != "float32":
         raise errors.UserError(
             f"{path}: an export predicts in float32, found --precision {precision}. Give the run "
@@ -145,11 +149,18 @@ def load(
         )
     if exported:
         card = json.loads((exported / rundir.MODEL_CARD).read_text(encoding="utf-8"))
-        predictor = _export_predictor(exported, card["encoding"], batch_size)
-        return Model(predictor, rules.Rule(**card["rule"]))
-    network, settings = load_keras(path)
-    predictor = folding_predictor(network, settings, precision, batch_size)
-    return Model(predictor, rule(settings))
+        return _of_export(exported, card["encoding"], rules.Rule(**card["rule"]), batch_size)
+    return of_network(*load_keras(path), precision, batch_size)
+
+
+def of_network(
+    network: keras.Model,
+    settings: recipe.Recipe,
+    precision: str = "float32",
+    batch_size: int = recipe.PREDICT_BATCH_SIZE,
+) -> Model:
+    """Returns a network of a recipe as a model."""
+    return Model(folding_predictor(network, settings, precision, batch_size), rule(settings))
 
 
 def rule(settings: recipe.Recipe) -> rules.Rule:
@@ -186,18 +197,62 @@ def in_parts(
 ) -> Iterator[tuple[rows.Rows, np.ndarray]]:
     """Yields the rows of a source, a part at a time, and what each of M models predicts of them:
     float64 (M, N), NaN where a sequence cannot be read. Arguments and errors as of `to_file`."""
+    loaded = _loaded(models, batch_size, precision)
+    for part in _rows(source, split, columns, loaded[0].rule):
+        yield part, each(loaded, part)
+
+
+def each(models: Sequence[Model], part: rows.Rows) -> np.ndarray:
+    """Returns what each of M models predicts of N rows: float64 (M, N), NaN where a sequence cannot
+    be read."""
+    found = np.stack([model.predict(part.letters) for model in models]).astype(np.float64)
+    found[:, [reason is not None for reason in part.reasons]] = np.nan
+    return found
+
+
+def answer(
+    models: Sequence[Model], part: rows.Rows, known: calibration.Calibration | None
+) -> dict[str, np.ndarray]:
+    """Returns what models, together and perhaps calibrated, say of N rows: see
+    `calibration.answer`, NaN where a sequence cannot be read. What an export says by itself stands,
+    unless a calibration of it is given."""
+    if len(models) > 1 or known or not models[0].answer:
+        return calibration.answer(each(models, part), known)
+    unread = [reason is not None for reason in part.reasons]
+    return {
+        name: np.where(unread, np.nan, values)
+        for name, values in models[0].answer(part.letters).items()
+    }
+
+
+def calibration_of(
+    models: Sequence[Path], given: Path | None = None
+) -> calibration.Calibration | None:
+    """Returns a calibration of these models: the one given, or else the one in the run, if there
+    is one.
+
+    Raises:
+        errors.UserError: it is of other models.
+    """
+    inside = models[0] / rundir.CALIBRATION
+    path = given or (inside if len(models) == 1 and inside.is_file() else None)
+    return calibration.load(path, members(models)) if path else None
+
+
+def check_rules(paths: Sequence[Path], found: Sequence[rules.Rule]) -> None:
+    """Raises UserError unless all models read the same sequences."""
+    for path, rule in zip(paths, found, strict=True):
+        if rule != found[0]:
+            raise errors.UserError(
+                f"{path}: reads {rule}, the first model {found[0]}. Take each by itself."
+            )
+
+
+def _loaded(models: Sequence[Path], batch_size: int, precision: str) -> list[Model]:
     paths = members(models)
     loaded = [load(path, batch_size, precision) for path in paths]
-    rule = loaded[0].rule
-    for path, model in zip(paths, loaded, strict=True):
-        if model.rule != rule:
-            raise errors.UserError(
-                f"{path}: reads {model.rule}, the first model {rule}. Predict with each by itself."
-            )
-    for part in _rows(source, split, columns, rule):
-        each = np.stack([model.predict(part.letters) for model in loaded]).astype(np.float64)
-        each[:, [reason is not None for reason in part.reasons]] = np.nan
-        yield part, each
+    check_rules(paths, [model.rule for model in loaded])
+    return loaded
 
 
 def to_file(
@@ -239,20 +294,17 @@ def to_file(
     if keys and kind != "dream-json":
         raise errors.UserError(f"{keys}: keys are for dream-json alone, found {kind}.")
     wanted = None if keys is None else list(predictions.read_json(keys))
-    inside = models[0] / rundir.CALIBRATION
-    calibrated = calibrated or (inside if len(models) == 1 and inside.is_file() else None)
-    known = calibrated and calibration.load(calibrated, members(models))
-    scale = known.scale if known else calibration.Scale()
-    parts = in_parts(models, source, split, columns, batch_size, precision)
+    known = calibration_of(models, calibrated)
+    loaded = _loaded(models, batch_size, precision)
     count, failed, shown = 0, 0, []
     with predictions.writer(out, kind, keys=wanted) as write:
-        for part, each in parts:
-            mean, spread = calibration.combine(each, scale)
-            lower, upper = known.band.ends(mean, spread) if known else (None, None)
+        for part in _rows(source, split, columns, loaded[0].rule):
+            found = answer(loaded, part, known)
             reasons = None if source.is_dir() else part.reasons
             bad = [i for i, reason in enumerate(part.reasons) if reason]
             write(
-                predictions.Part(part.sequences, mean, part.expressions, spread, lower, upper,
+                predictions.Part(part.sequences, found["expression"], part.expressions,
+                                 found.get("spread"), found.get("lower"), found.get("upper"),
                                  part.names, reasons)
             )  # fmt: skip
             shown += [f"  row {count + i + 1}: {part.reasons[i]}" for i in bad[:_SHOWN_REASONS]]
@@ -296,7 +348,7 @@ def rows_of(examples: text.Examples) -> rows.Rows:
     return rows.of_examples(sequence.text(examples.letters), examples)
 
 
-def _export_version(path: Path) -> Path | None:
+def export_version(path: Path) -> Path | None:
     """Returns the newest version folder of an export directory, or the version folder itself."""
     if (path / "saved_model.pb").is_file():
         return path
@@ -304,12 +356,19 @@ def _export_version(path: Path) -> Path | None:
     return max(folders, key=lambda folder: int(folder.name), default=None)
 
 
-def _export_predictor(folder: Path, encoding: str, batch_size: int) -> Predictor:
+def _of_export(folder: Path, encoding: str, rule: rules.Rule, batch_size: int) -> Model:
     exported = tf.saved_model.load(str(folder))  # kept alive by the function, which needs it
+    said = exported.signatures["onehot"].structured_outputs
+    names = [name for name in OUTPUTS if name in said]
     table = tf.constant(sequence.table(encoding))
 
     def forward(batch):
-        channels = tf.gather(table, tf.cast(batch, tf.int32))
-        return exported.signatures["onehot"](onehot=channels)["expression"]
+        found = exported.signatures["onehot"](onehot=tf.gather(table, tf.cast(batch, tf.int32)))
+        return tf.stack([found[name] for name in names], 1)
 
-    return _batched(forward, batch_size)
+    whole = _batched(forward, batch_size)
+
+    def answer(letters: np.ndarray) -> dict[str, np.ndarray]:
+        return dict(zip(names, whole(letters).reshape(-1, len(names)).T, strict=True))
+
+    return Model(lambda letters: answer(letters)["expression"], rule, answer)

@@ -1,101 +1,138 @@
-"""A run becomes a SavedModel that TensorFlow Serving loads: strings in, expression out."""
+"""Runs become one served model, as a SavedModel, ONNX or LiteRT, whose answers are checked."""
 
 from __future__ import annotations
 
-import dataclasses
-import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import keras
 import numpy as np
 import tensorflow as tf
 
-import camformer_tf
 from camformer_tf import errors, recipe, rundir
-from camformer_tf.data import rules, sequence
-from camformer_tf.model import predict, rescnn
+from camformer_tf.data import rows, sequence
+from camformer_tf.model import calibration, predict, rescnn
+from camformer_tf.serving import card, formats, golden, graph, savedmodel, warmup
+
+FORMATS = ("savedmodel", *formats.FILES)
 
 
-def export(run_dir: Path, out_dir: Path, *, version: int | None = None) -> Path:
-    """Writes the model of a run (or .keras file) to OUT_DIR/VERSION and returns that folder.
+def export(
+    models: Sequence[Path],
+    out_dir: Path,
+    *,
+    version: int | None = None,
+    calibrated: Path | None = None,
+    kind: str = "savedmodel",
+) -> Path:
+    """Writes models as one, in OUT_DIR/VERSION, and returns that folder.
 
-    The SavedModel needs TensorFlow alone. Its signatures: `serving_default`, `sequence`: strings
-    (N,) → `expression` float32 (N,), NaN where `valid` bool (N,) is false; and `onehot`, `onehot`:
-    float32 (N, L, C) → `expression`. The version folder appears when it is whole.
+    A SavedModel needs TensorFlow alone. Its signatures: `serving_default`, `sequence`: strings
+    (N,) → `expression` float32 (N,), of several models also `spread`, calibrated also `lower` and
+    `upper`, all NaN where `valid` bool (N,) is false, and `reason` int32 (N,), its place among the
+    card's reasons; `onehot`: float32 (N, L, C) → the same numbers; and `regress`: serialized
+    tf.Examples with a `sequence` → `outputs`. Beside it lie `assets.extra/model_card.json`, golden
+    predictions and warm-up requests. The other formats have `onehot` alone, and card and golden
+    predictions.
+
+    The version folder appears when it is whole and its answers are the models'.
 
     Args:
+        models: run directories, runs of replicates or .keras files.
         version: the folder's number; one above the newest there by default.
+        calibrated: a calibration of these models; by default the one in the run, if there is one.
+        kind: one of `FORMATS`.
 
     Raises:
-        errors.UserError: no model at `run_dir`, or the version exists.
+        errors.UserError: no model there, models that do not go together, another ensemble's
+            calibration, a version that exists, an extra that is not installed, or answers that
+            are off.
     """
-    trained, settings = predict.load_keras(run_dir)
-    network = rescnn.from_recipe(settings, folded=True)
-    rescnn.fold(trained, network)
-    existing = [int(path.name) for path in out_dir.glob("*") if path.name.isdigit()]
-    version = max(existing, default=0) + 1 if version is None else version
-    if not out_dir.parent.is_dir():
-        raise errors.UserError(f"{out_dir}: the folder {out_dir.parent} does not exist.")
+    target = _target(out_dir, version)
+    known = predict.calibration_of(models, calibrated)
+    paths = predict.members(models)
+    networks, settings = zip(*map(_trained, paths), strict=True)
+    served = _served(paths, networks, settings, known)
+    validation = card.validation(paths[0])
+    expected = golden.make(
+        [predict.of_network(*both) for both in zip(networks, settings, strict=True)],
+        known,
+        card.flanks(validation),
+    )
+    told = card.make(served, settings[0], validation)
     out_dir.mkdir(exist_ok=True)
-    target = out_dir / str(version)
     with rundir.new_folder(target) as folder:
-        rule = predict.rule(settings)
-        archive = keras.export.ExportArchive()
-        archive.track(network)
-        archive.add_endpoint(
-            "serving_default",
-            sequence_signature(network, settings.data.encoding, rule),
-            input_signature=[tf.TensorSpec([None], tf.string, name="sequence")],
-        )
-        channels = sequence.channels(settings.data.encoding)
-        archive.add_endpoint(
-            "onehot",
-            lambda onehot: {"expression": tf.squeeze(network(onehot, training=False), -1)},
-            input_signature=[tf.TensorSpec([None, rule.length, channels], tf.float32, "onehot")],
-        )
-        archive.write_out(str(folder), verbose=False)
-        card = folder / rundir.MODEL_CARD
-        card.parent.mkdir(exist_ok=True)
-        card.write_text(json.dumps(_card(settings, rule), indent=2) + "\n", encoding="utf-8")
+        extra = (folder / rundir.MODEL_CARD).parent
+        if kind == "savedmodel":
+            savedmodel.write(folder, served)
+            extra.mkdir()
+            warmup.write(folder / rundir.WARM_UP, expected.readable())
+            expected.check(_answers(folder, expected.sequences))
+        else:
+            extra.mkdir()
+            runtime = formats.write(folder / formats.FILES[kind], served, kind)
+            expected.check(_encoded_answers(runtime, served, expected))
+        card.save(told, folder / rundir.MODEL_CARD)
+        expected.save(folder / rundir.GOLDEN)
     return target
 
 
-def sequence_signature(network: keras.Model, encoding: str, rule: rules.Rule):
-    """Returns the served function of strings; it reads what `rules.unreadable` passes, no more.
+def _target(out_dir: Path, version: int | None) -> Path:
+    rundir.refuse_homeless(out_dir)
+    if version is None:
+        found = [int(path.name) for path in out_dir.glob("*") if path.name.isdigit()]
+        version = max(found, default=0) + 1
+    target = out_dir / str(version)
+    if out_dir.is_dir():
+        rundir.refuse_existing(target)
+    return target
 
-    Only operations that older servers know: constants and gather, no lookup tables.
-    """
-    table = tf.constant(sequence.table(encoding))
-    longest = rule.length + rule.length_margin
-    letters = np.zeros(256, bool)
-    letters[[ord(letter) for letter in sequence.ALPHABET + sequence.ALPHABET.lower()]] = True
-    is_letter, is_n = tf.constant(letters), np.zeros(256, np.int32)
-    is_n[[ord("N"), ord("n")]] = 1
-    is_n = tf.constant(is_n)
 
-    def serve(sequence):
-        trimmed = tf.strings.strip(sequence)
-        size = tf.strings.length(trimmed)
-        # Shorter strings are padded with zero bytes, which the table reads as N; longer are cut.
-        codes = tf.cast(tf.io.decode_raw(trimmed, tf.uint8, fixed_length=longest), tf.int32)
-        inside = tf.sequence_mask(size, longest)
-        valid = (
-            (tf.abs(size - rule.length) <= rule.length_margin)
-            & tf.reduce_all(tf.gather(is_letter, codes) | ~inside, axis=1)
-            & (tf.reduce_sum(tf.gather(is_n, codes), axis=1) <= rule.max_n)
+def _trained(path: Path) -> tuple[keras.Model, recipe.Recipe]:
+    if predict.export_version(path):
+        raise errors.UserError(
+            f"{path}: is an export already. Export the run or .keras file that it was made from."
         )
-        channels = tf.gather(table, codes[:, : rule.length])
-        value = tf.squeeze(network(channels, training=False), -1)
-        return {"expression": tf.where(valid, value, np.float32(np.nan)), "valid": valid}
-
-    return serve
+    return predict.load_keras(path)
 
 
-def _card(settings: recipe.Recipe, rule: rules.Rule) -> dict:
-    return {
-        "model": "camformer_tf residual CNN: promoter sequence → expression",
-        "version": camformer_tf.__version__,
-        "encoding": settings.data.encoding,
-        "rule": dataclasses.asdict(rule),
-        "recipe": dataclasses.asdict(settings),
-    }
+def _served(
+    paths: Sequence[Path],
+    networks: Sequence[keras.Model],
+    settings: Sequence[recipe.Recipe],
+    known: calibration.Calibration | None,
+) -> graph.Served:
+    """Returns the folded networks of members that read the same."""
+    predict.check_rules(paths, [predict.rule(one) for one in settings])
+    encoding = settings[0].data.encoding
+    for path, one in zip(paths, settings, strict=True):
+        if one.data.encoding != encoding:
+            raise errors.UserError(
+                f"{path}: its encoding is {one.data.encoding}, the first model's {encoding}. "
+                "Models of one export share it; export them one by one."
+            )
+    folded = []
+    for network, one in zip(networks, settings, strict=True):
+        folded.append(rescnn.from_recipe(one, folded=True))
+        rescnn.fold(network, folded[-1])
+        folded[-1].trainable = False
+    return graph.Served(tuple(folded), encoding, predict.rule(settings[0]), known)
+
+
+def _answers(folder: Path, sequences: list[str]) -> dict[str, np.ndarray]:
+    """Returns what a SavedModel answers, on CPU as the golden predictions are made."""
+    with tf.device("CPU:0"):
+        loaded = tf.saved_model.load(str(folder))
+        found = loaded.signatures["serving_default"](sequence=tf.constant(sequences))
+    return {name: values.numpy() for name, values in found.items()}
+
+
+def _encoded_answers(
+    runtime: formats.Runtime, served: graph.Served, expected: golden.Golden
+) -> dict[str, np.ndarray]:
+    """Returns what another runtime answers, NaN where it is not to be asked."""
+    raw = [one.strip().encode() for one in expected.sequences]
+    letters = rows.of_sequences(raw, None, served.rule).letters
+    found = runtime(sequence.table(served.encoding)[letters])
+    valid = expected.answers["valid"]
+    return {name: np.where(valid, values, np.nan) for name, values in found.items()}

@@ -38,6 +38,12 @@ def test_rows_without_expression_have_none(tmp_path):
     assert found.expressions is None and found.sequences == ["ACGTACGT", "ACGTACG"]
 
 
+def test_u_is_read_as_t(tmp_path):
+    found = rows_of(written(tmp_path, b"ACGUacgu\nACGTACGT\n"))
+    assert found.sequences == ["ACGUacgu", "ACGTACGT"] and found.reasons == [None, None]
+    assert sequence.text(found.letters) == ["ACGTACGT"] * 2
+
+
 def test_rows_that_are_no_text_are_kept_too(tmp_path):
     found = rows_of(written(tmp_path, b"\xff\x00\nACGTACGT\n"))
     assert found.sequences == ["\ufffd\0", "ACGTACGT"]

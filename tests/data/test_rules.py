@@ -125,6 +125,8 @@ def test_the_largest_float32_is_an_expression():
     [
         (FULL.lower(), None),
         (b"N" * 3 + FULL[3:], None),
+        (FULL.replace(b"T", b"U"), None),
+        (FULL[:-1] + b"u", None),
         (FULL[:-1] + b"X", "letter 'X' is none of ACGTN"),
         (b"nnnn" + FULL[4:], "4 N, more than 3"),
         (FULL[:106], "length 106, further than 3 from 110"),
@@ -134,6 +136,15 @@ def test_the_largest_float32_is_an_expression():
 )
 def test_a_sequence_that_cannot_be_read_has_a_reason(sequence, reason):
     assert rules.unreadable(sequence, RULE) == reason
+
+
+@given(st.one_of(st.binary(max_size=20), st.text("ACGTUnN", max_size=20).map(str.encode)))
+def test_the_number_of_a_reason_stands_for_the_reason(sequence):
+    rule = rules.Rule(length=8, length_margin=2, max_n=1)
+    told, number = rules.unreadable(sequence, rule), rules.judge(sequence, rule)
+    words = ("", "is none of ACGTN", "more than 1", "further than 2 from 8")[number]
+    assert told.endswith(words) if number else told is None
+    assert words.split(" of ")[0].removeprefix("is ") in rules.reasons(rule)[number]
 
 
 # --- header lines ---

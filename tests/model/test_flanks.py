@@ -76,7 +76,7 @@ def test_a_saved_and_an_exported_model_have_the_flanks_inside(some, tmp_path):
     expected = np.ravel(model(sequence.encode(some, "onehot_integer")))
     loaded = predict.load(tmp_path / "m.keras")
     np.testing.assert_allclose(loaded.predict(sequence.letters(some)), expected, rtol=1e-5)
-    served = tf.saved_model.load(str(export.export(tmp_path / "m.keras", tmp_path / "export")))
+    served = tf.saved_model.load(str(export.export([tmp_path / "m.keras"], tmp_path / "export")))
     clean = [row.replace("N", "A") for row in some]
     answer = served.signatures["serving_default"](sequence=tf.constant(clean))
     np.testing.assert_allclose(

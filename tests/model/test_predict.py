@@ -186,7 +186,7 @@ def test_a_run_of_replicates_is_its_models_and_all_must_be_finished(saved, tmp_p
 def test_models_that_read_other_sequences_do_not_go_together(saved, library_text, tmp_path):
     settings = recipe.load("smoke", ["data.encoding=onehot_purine", "data.max_n=1"])
     predict.save(rescnn.build(settings.model, channels=5), tmp_path / "b.keras", settings)
-    with pytest.raises(errors.UserError, match="b.keras: reads Rule.*Predict with each by itself"):
+    with pytest.raises(errors.UserError, match="b.keras: reads Rule.*Take each by itself"):
         predict.to_file([saved, tmp_path / "b.keras"], library_text, tmp_path / "out.tsv")
 
 

@@ -263,7 +263,7 @@ def test_a_checkpoint_predicts_as_pytorch_does(torch, settings, wrapped, tmp_pat
     # float32 sums of up to 832 terms in another order; outputs are about 0.3
     np.testing.assert_allclose(table.prediction, expected, atol=2e-6)
 
-    served = tf.saved_model.load(str(export.export(Path("m.keras"), Path("e"))))
+    served = tf.saved_model.load(str(export.export([Path("m.keras")], Path("e"))))
     answer = served.signatures["serving_default"](sequence=tf.constant(SEQUENCES))
     np.testing.assert_allclose(answer["expression"], expected, atol=2e-6)
 

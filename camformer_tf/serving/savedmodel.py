@@ -1,0 +1,93 @@
+"""The SavedModel of an export: one plain graph without functions, as TensorFlow 1 wrote them.
+
+So it has only old operations, names its signatures' methods, and is the same bytes whenever it is
+made of the same weights.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import tensorflow as tf
+from tensorflow.core.protobuf import meta_graph_pb2
+
+from camformer_tf.data import sequence
+from camformer_tf.serving import graph
+
+v1 = tf.compat.v1
+
+_PREDICT = "tensorflow/serving/predict"
+_REGRESS = "tensorflow/serving/regress"
+
+
+def write(folder: Path, served: graph.Served) -> None:
+    """Writes the SavedModel with the signatures `serving_default`, `onehot` and `regress` into an
+    empty folder. The graph is float32 and for no device."""
+    values = [[v.numpy() for v in network.variables] for network in served.networks]
+    with tf.Graph().as_default():
+        held = [_variables(network, f"member_{i}") for i, network in enumerate(served.networks, 1)]
+        signatures = _signatures(served, held)
+        with v1.Session(config=v1.ConfigProto(device_count={"GPU": 0})) as session:
+            for variables, arrays in zip(held, values, strict=True):
+                for variable, array in zip(variables, arrays, strict=True):
+                    session.run(variable.initializer, {variable.initializer.inputs[1]: array})
+            builder = v1.saved_model.Builder(str(folder))
+            builder.add_meta_graph_and_variables(
+                session, [tf.saved_model.SERVING], signatures, strip_default_attrs=True
+            )
+            builder.save()
+
+
+def _variables(network, scope: str) -> list[tf.Variable]:
+    return [
+        v1.get_variable(
+            f"{scope}/{variable.path}",
+            variable.shape,
+            tf.float32,
+            v1.zeros_initializer(),
+            use_resource=True,
+        )
+        for variable in network.variables
+    ]
+
+
+def _signatures(served: graph.Served, held: list[list[tf.Variable]]) -> dict[str, object]:
+    values = [[variable.read_value() for variable in variables] for variables in held]
+    forwards = graph.forwards(served, values)
+
+    def answer(onehot):
+        return graph.answer(forwards, served.known, onehot)
+
+    shape = [None, served.rule.length, sequence.channels(served.encoding)]
+    return {
+        "serving_default": _signature(
+            "sequence", tf.string, [None], lambda x: graph.of_sequences(answer, served, x)
+        ),
+        "onehot": _signature("onehot", tf.float32, shape, lambda x: graph.of_onehot(answer, x)),
+        "regress": _signature(
+            "inputs", tf.string, [None], lambda x: graph.of_examples(answer, served, x), _REGRESS
+        ),
+    }
+
+
+def _signature(
+    name: str,
+    dtype: tf.DType,
+    shape: list[int | None],
+    function: Callable[[tf.Tensor], dict[str, tf.Tensor]],
+    method: str = _PREDICT,
+) -> meta_graph_pb2.SignatureDef:
+    given = v1.placeholder(dtype, shape, name)
+    return meta_graph_pb2.SignatureDef(
+        inputs={name: _info(given)},
+        outputs={key: _info(found) for key, found in function(given).items()},
+        method_name=method,
+    )
+
+
+def _info(tensor: tf.Tensor) -> meta_graph_pb2.TensorInfo:
+    shape = tensor.shape.as_proto()
+    return meta_graph_pb2.TensorInfo(
+        name=tensor.name, dtype=tensor.dtype.as_datatype_enum, tensor_shape=shape
+    )
