@@ -15,41 +15,48 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from camformer_tf import recipe
-from camformer_tf.data import grammar, sequence
-from camformer_tf.model import predict, rescnn
+from camformer_tf import rundir
+from camformer_tf.data import grammar, predictions, sequence
 from camformer_tf.serving import export
 
 playwright = pytest.importorskip("playwright.sync_api")
 pytestmark = pytest.mark.browser
 
 COMMAND = [sys.executable, "-m", "camformer_tf.cli", "serve"]
-SETTINGS = recipe.load("smoke")
 LEFT, RIGHT = grammar.PREFIX.decode(), grammar.SUFFIX.decode()
-CARD = {
-    "model": "a model",
-    "rule": {"length": 110, "length_margin": 3, "max_n": 3},
-    "members": 3,
-    "coverage": 0.9,
-    "reasons": ["", "no letters"],
-    "measured": {"of": "validation", "n": 500, "quantiles": [i / 10 for i in range(101)]},
-    "flanks": {"left": LEFT, "right": RIGHT},
-}  # what a calibrated ensemble's has
+RULE = {"length": 110, "length_margin": 3, "max_n": 3}
 MINUTE = 60_000
 
 
 @pytest.fixture(scope="module")
-def exported(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("export")
-    predict.save(rescnn.build(SETTINGS.model), folder / "m.keras", SETTINGS)
-    return export.export(folder / "m.keras", folder / "exports")
+def exported(replicates, tmp_path_factory):
+    """A calibrated ensemble whose validation sequences have a library's flanks."""
+    run = shutil.copytree(replicates, tmp_path_factory.mktemp("page") / "run")
+    table = run / rundir.replicate(1) / rundir.VAL_PREDICTIONS
+    measured = np.random.default_rng(3).normal(5, 0.5, 300)
+    with predictions.writer(table) as write:
+        given = promoters(len(measured), seed=9)
+        write(predictions.Part(given, measured.astype(np.float32), [str(y) for y in measured]))
+    return export.export([run], run.parent / "exports")
 
 
 @pytest.fixture(scope="module")
-def expected(exported):
-    """What the export predicts within this process: list of strings → float32 (N,)."""
+def card(exported):
+    return json.loads((exported / rundir.MODEL_CARD).read_text())
+
+
+@pytest.fixture(scope="module")
+def answers(exported):
+    """What the export answers within this process: list of strings → its outputs, each (N,)."""
     signature = tf.saved_model.load(str(exported)).signatures["serving_default"]
-    return lambda sequences: signature(sequence=tf.constant(sequences))["expression"].numpy()
+    return lambda sequences: {
+        name: value.numpy() for name, value in signature(sequence=tf.constant(sequences)).items()
+    }
+
+
+@pytest.fixture(scope="module")
+def expected(answers):
+    return lambda sequences: answers(sequences)["expression"]
 
 
 @pytest.fixture(scope="module")
@@ -89,7 +96,7 @@ def visit(browser, address):
     """Opens the page; in the end nothing was asked of another origin, and the console is empty."""
     with contextlib.ExitStack() as stack:
 
-        def go(card=None, query="", quiet=True, allowed=(), **options):
+        def go(query="", quiet=True, allowed=(), **options):
             context = browser.new_context(**{"viewport": {"width": 1280, "height": 900}, **options})
             stack.callback(context.close)
             context.set_default_timeout(MINUTE)
@@ -99,8 +106,6 @@ def visit(browser, address):
             page.on("pageerror", lambda error: said.append(str(error)))
             page.on("dialog", lambda dialog: said.append("dialog") or dialog.dismiss())
             stack.callback(check, asked, said, quiet, (address, *allowed))
-            if card:
-                page.route("**/card", lambda route: route.fulfill(json=card))
             page.goto(f"{address}/{query}")
             return page
 
@@ -222,13 +227,17 @@ def test_what_cannot_be_read_is_said_beside_its_line_and_the_rest_predicted(visi
     shown(page, "#count").to_contain_text("10 sequences, 7 cannot be read")
     problems = page.locator("#problems li").all_inner_texts()
     assert problems[0] == "Line 2: letter x at position 21 is none of A C G T N"
-    assert problems[1] == "Line 3: length 4; the model reads 107 to 113 letters"
+    assert problems[1] == (
+        "Line 3: length 4; the model reads 107 to 113 letters, or a core of 80 that flanks are "
+        "added to"
+    )
     assert problems[2] == "Line 4 (n): 4 letters N, more than 3"
     assert "the second column is a number" in problems[3] and problems[3].startswith("Line 5")
     assert problems[4].startswith("Line 6 (a): 3 columns") and "2 more" in problems[5]
     page.click("#problems button >> nth=1")  # goes to the line
     assert page.evaluate("getSelection().toString()") == "ACGT"
-    assert page.locator("#gutter .bad").all_inner_texts()[:5] == ["2", "3", "4", "5", "6"]
+    page.evaluate("document.getElementById('text').scrollTop = 0")
+    shown(page, "#gutter .bad >> nth=0").to_have_text("2")
 
     page.click("#predict")
     shown(page, "#said").to_have_text("3 sequences predicted; 7 cannot be read.")
@@ -244,7 +253,7 @@ def test_what_cannot_be_read_is_said_beside_its_line_and_the_rest_predicted(visi
 
 
 def test_a_core_gets_the_cards_flanks_which_are_shown(visit, expected):
-    page, (core,) = visit(CARD), cores(1)
+    page, (core,) = visit(), cores(1)
     page.fill("#text", f"\nmine\t{core}\n")
     shown(page, "#count").to_contain_text(f"Flanks are added to each: {LEFT} core {RIGHT}")
     ask(page, f"\nmine\t{core}\n")
@@ -255,21 +264,33 @@ def test_a_core_gets_the_cards_flanks_which_are_shown(visit, expected):
     assert float(row["prediction"]) == pytest.approx(expected([row["sequence"]])[0], abs=1e-5)
 
 
-def test_an_ensembles_interval_and_place_among_the_measured_are_shown(visit):
-    page = visit(CARD)
-    answers = {"expression": 7.25, "lower": 6.5, "upper": 8.5, "spread": 0.5, "valid": True}
-    with_nan = json.dumps([answers, {**answers, "expression": float("nan"), "valid": False,
-                                     "reason": 1}])  # fmt: skip
-    page.route("**/*:predict", lambda route: route.fulfill(body=f'{{"predictions": {with_nan}}}'))
-    ask(page, "\n".join(promoters(2)))
+def test_an_ensembles_interval_and_place_among_the_measured_are_shown(visit, answers, card):
+    page, given = visit(), promoters(4)
+    shown(page, "#model").to_contain_text("mean of 3 networks")
+    ask(page, "\n".join(given))
     heads = page.locator("#table thead th").all_inner_texts()
     assert heads[2:] == ["Prediction", "90 % interval", "Spread", "Among measured"]
-    first, second = body(page)
-    assert first[2:5] == ["7.25", "6.50 to 8.50", "0.50"] and first[5].strip() == "73 %"
-    assert second[2] == "Line 2: no letters"
-    row = rows_of(saved(page, "#csv"))[0]
-    assert float(row["percentile"]) == pytest.approx(72.5)
-    assert (row["lower"], row["upper"], row["coverage"]) == ("6.5", "8.5", "0.9")
+    right, table = answers(given), rows_of(saved(page, "#csv"))
+    for name in ("lower", "upper", "spread"):
+        np.testing.assert_allclose(floats(table, name), right[name], atol=1e-5)
+    assert {float(row["coverage"]) for row in table} == {0.9}
+    first = body(page)[0]
+    assert first[3] == f"{right['lower'][0]:.2f} to {right['upper'][0]:.2f}".replace("-", "−")
+    place = np.interp(right["expression"], card["measured"]["quantiles"], np.arange(101))
+    np.testing.assert_allclose(floats(table, "percentile"), place, atol=1e-3)
+    assert first[5].strip() == f"{place[0]:.0f} %"
+
+
+def test_what_the_model_refuses_has_its_reason_from_the_card(visit):
+    page = visit()
+    page.route("**/card", lambda route: route.fulfill(json={"rule": RULE, "reasons": ["", "odd"]}))
+    page.reload()
+    told = '{"expression": NaN, "valid": false, "reason": 1}'
+    page.route("**/*:predict", lambda route: route.fulfill(body=f'{{"predictions": [{told}]}}'))
+    page.fill("#text", promoters(1)[0])
+    page.click("#predict")
+    shown(page, "#said").to_have_text("0 sequences predicted; 1 cannot be read.")
+    assert body(page)[0][2] == "Line 1: odd"
 
 
 def test_percentiles_are_those_of_scipy(visit):
@@ -386,7 +407,7 @@ def test_a_finger_looks_first_and_then_changes(visit):
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [1280, 390])
 def test_it_fits_is_legible_and_every_control_has_a_name(visit, width, scheme):
-    page = visit(CARD, viewport={"width": width, "height": 900}, color_scheme=scheme)
+    page = visit(viewport={"width": width, "height": 900}, color_scheme=scheme)
     ask(page, "\n".join([*promoters(2), *cores(1), "long name " * 20 + "\tAC", "X" * 300]))
     page.locator("#table tbody button.link").first.click()
     shown(page, "#map-body").to_be_visible(timeout=MINUTE)
@@ -561,7 +582,7 @@ def test_a_new_version_of_the_model_takes_over(visit):
     page.route(
         "**/versions/1:predict", lambda route: route.fulfill(status=404, json={"error": "x"})
     )
-    page.route("**/versions/2/card", lambda route: route.fulfill(json=CARD))
+    page.route("**/versions/2/card", lambda route: route.fulfill(json={"rule": RULE}))
     answer = {"expression": 1.0, "valid": True}
     page.route("**/versions/2:predict", lambda route: route.fulfill(json={"predictions": [answer]}))
     ask(page, promoters(1)[0])
