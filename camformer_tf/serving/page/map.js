@@ -25,19 +25,29 @@ export const written = ({ place, from, to }) => `${from}${place + 1}${to}`;
  * colour-blind; [red, green, blue] from 0 to 255. */
 export function colour(amount, dark = false) {
   const none = dark ? [47, 51, 56] : [247, 247, 245];
-  const end = amount < 0 ? (dark ? [92, 170, 240] : [23, 92, 160]) : (dark ? [245, 150, 60] : [196, 84, 8]);
+  const fall = dark ? [92, 170, 240] : [23, 92, 160];
+  const rise = dark ? [245, 150, 60] : [196, 84, 8];
+  const end = amount < 0 ? fall : rise;
   const share = Math.min(Math.abs(amount), 1) ** 0.8;
   return none.map((from, i) => Math.round(from + (end[i] - from) * share));
 }
 
 const css = ([red, green, blue]) => `rgb(${red} ${green} ${blue})`;
 
-/** Returns a grid within a table element. `pick` is called with a cell's change (null on the own
- * letter) as it becomes the active one, `make` as it is chosen. */
-export function grid(element, { pick, make }) {
+/** Returns the colours from −1 to 1 as a CSS background. */
+function ramp(dark) {
+  const stops = Array.from({ length: 21 }, (_, i) => css(colour(i / 10 - 1, dark)));
+  return `linear-gradient(to right, ${stops.join(", ")})`;
+}
+
+/** Returns a grid within a table element, and colours the element that tells its scale. `pick` is
+ * called with a cell's change (null on the own letter) as it becomes the active one, `make` as it
+ * is chosen. */
+export function grid(element, scale, { pick, make }) {
   const state = { cells: [], active: [0, 0], changes: new Map(), largest: 1 };
   const scheme = matchMedia("(prefers-color-scheme: dark)");
   const paint = () => {
+    scale.style.background = ramp(scheme.matches);
     for (const cell of state.cells.flat()) {
       const change = state.changes.get(cell);
       cell.style.backgroundColor =

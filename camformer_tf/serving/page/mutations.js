@@ -63,8 +63,8 @@ async function update() {
   } catch (failure) {
     if (stop.signal.aborted) return;
     state.steps = state.view?.steps ?? [];
-    const gone = failure.status === 404 ? " The server may have another version now: predict again." : "";
-    tell(`${failure.message}${gone}`, true);
+    const gone = " The server may have another version of the model now: predict again.";
+    tell(failure.message + (failure.status === 404 ? gone : ""), true);
   }
 }
 
@@ -81,8 +81,9 @@ function show() {
   state.grid.refresh();
   const before = answers[0].expression;
   if (steps.length) {
+    const change = table.signed(own.expression - before);
     tell(`With ${steps.map(map.written).join(", ")}: prediction ${table.number(before)} → ` +
-      `${table.number(own.expression)} (${table.signed(own.expression - before)})${interval(own)}.`);
+      `${table.number(own.expression)} (${change})${interval(own)}.`);
   } else {
     tell(`As it is: prediction ${table.number(own.expression)}${interval(own)}.`);
   }
@@ -102,7 +103,8 @@ function show() {
 }
 
 function interval(answer) {
-  return answer.lower == null ? "" : `, interval ${table.number(answer.lower)} to ${table.number(answer.upper)}`;
+  if (answer.lower == null) return "";
+  return `, interval ${table.number(answer.lower)} to ${table.number(answer.upper)}`;
 }
 
 function make({ place, to }) {
@@ -150,7 +152,7 @@ function save(kind, blob) {
 }
 
 export function listen() {
-  state.grid = map.grid(part("grid"), { pick, make });
+  state.grid = map.grid(part("grid"), part("ramp"), { pick, make });
   part("change").addEventListener("click", () => state.chosen && make(state.chosen));
   part("undo").addEventListener("click", () => undo());
   part("reset").addEventListener("click", () => undo(true));

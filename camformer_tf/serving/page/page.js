@@ -8,7 +8,8 @@ import * as table from "./table.js";
 
 const MOST = 100_000; // sequences; more are for the command line
 const ROWS = 200; // shown at a time
-const FLANKS = { left: "TGCATTTTTTTCACATC", right: "GGTTACGGCTGTT" }; // DREAM 2022's, for the example
+// DREAM 2022's, for an example where no card has any.
+const FLANKS = { left: "TGCATTTTTTTCACATC", right: "GGTTACGGCTGTT" };
 const EXAMPLE = [
   ["example 1", "CACGTGACCGGGTAATTTTTCCAATTTGCACCCAGGTATGACTCATTTTCTTCCGTAAAAAGCGTTTTTAAAAACTTGAC"],
   ["example 2", "GATTACAGGCCCCGCGGATATTTGCGGCTAAACCCTCTTAGCATAATTGTCGAATCCTGAAGTATACCAAGTTAGACATG"],
@@ -40,7 +41,9 @@ async function connect() {
   const many = card?.members > 1 ? `, mean of ${card.members} networks` : "";
   part("model").replaceChildren(
     `Model ${name}, version ${version}${many}`, card?.model ? `: ${card.model}` : ".");
-  if (!card) part("model").append(" The server gives no model card: neither flanks nor percentiles.");
+  if (!card) {
+    part("model").append(" The server gives no model card: neither flanks nor percentiles.");
+  }
   part("foot").textContent = `Sequences go to ${base} and nowhere else.`;
   box.follow(rule(), flanks());
 }
@@ -79,7 +82,10 @@ async function predict() {
     const done = state.rows.filter((row) => row.answer).length;
     const rest = done ? ` ${count(done, "prediction")} stay in the table.` : "";
     if (stop.signal.aborted) say(`Cancelled.${rest}`);
-    else say(`${failure.message} Nothing that you typed is lost: press Predict to try again.${rest}`, true);
+    else {
+      const again = "Nothing that you typed is lost: press Predict to try again.";
+      say(`${failure.message} ${again}${rest}`, true);
+    }
   } finally {
     if (stop === state.stop) busy(false);
   }
@@ -125,7 +131,8 @@ async function answer(signal) {
 function finish() {
   const bad = state.rows.filter((row) => row.error).length;
   const done = state.rows.length - bad;
-  say(`${count(done, "sequence")} predicted${bad ? `; ${bad.toLocaleString("en")} cannot be read` : ""}.`);
+  const unread = bad ? `; ${bad.toLocaleString("en")} cannot be read` : "";
+  say(`${count(done, "sequence")} predicted${unread}.`);
   part("results").scrollIntoView({ block: "start" });
 }
 
@@ -173,7 +180,8 @@ function legend() {
 
 function sort(column) {
   const again = state.sort.key === column.key;
-  state.sort = { key: column.key, descending: again ? !state.sort.descending : Boolean(column.numeric) };
+  const descending = again ? !state.sort.descending : Boolean(column.numeric);
+  state.sort = { key: column.key, descending };
   show();
   const place = state.all.findIndex((one) => one.key === column.key);
   part("table").tHead.rows[0].cells[place].firstElementChild.focus();
@@ -208,8 +216,8 @@ function listen() {
   });
   part("csv").addEventListener("click", () => {
     const { name, version } = state.server;
-    const text = table.file(state.server, state.order);
-    sequences.download(`${name}-${version}-predictions.csv`, new Blob([text], { type: "text/csv" }));
+    const file = new Blob([table.file(state.server, state.order)], { type: "text/csv" });
+    sequences.download(`${name}-${version}-predictions.csv`, file);
   });
 }
 

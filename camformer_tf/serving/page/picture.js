@@ -24,14 +24,16 @@ export function png(server, { name, sequence, prediction, changes }) {
     pen.fillText(text, x, y);
   };
   write(`${name}: prediction ${table.number(prediction)}`, EDGE, EDGE + 6, "bold 15px sans-serif");
-  write(`change of the prediction by each single mutation; ${server.name}, version ${server.version}`,
-    EDGE, EDGE + 26);
+  write("change of the prediction by each single mutation; " +
+    `${server.name}, version ${server.version}`, EDGE, EDGE + 26);
   const x = (place) => EDGE + place * wide;
   const y = (row) => top + (row + 1) * high;
   const largest = Math.max(...changes.map((change) => Math.abs(change.effect)), 1e-9);
   for (let place = 0; place < places; place++) {
     write(sequence[place], x(place) + wide / 2, top + 16, "12px monospace", "center");
-    if ((place + 1) % 10 === 0) write(String(place + 1), x(place + 1), top - 4, "10px sans-serif", "right");
+    if ((place + 1) % 10 === 0) {
+      write(String(place + 1), x(place + 1), top - 4, "10px sans-serif", "right");
+    }
     const own = map.LETTERS.indexOf(sequence[place]);
     if (own >= 0) write("·", x(place) + wide / 2, y(own) + 16, "bold 14px sans-serif", "center");
   }
@@ -52,5 +54,6 @@ function legend(pen, write, y, largest) {
   }
   write(table.signed(-largest, 2), EDGE + 54, y + 12, "12px sans-serif", "right");
   write("0", EDGE + 60 + steps, y + 28, "12px sans-serif", "center");
-  write(`${table.signed(largest, 2)}   (· the sequence's own letter)`, EDGE + 66 + 2 * steps, y + 12, "12px sans-serif");
+  write(`${table.signed(largest, 2)}   (· the sequence's own letter)`, EDGE + 66 + 2 * steps,
+    y + 12, "12px sans-serif");
 }

@@ -24,7 +24,8 @@ export function parse(text) {
 function plain(raw, line) {
   const fields = raw.replace(/\t\s*$/, "").split("\t");
   const [name, letters] = fields.length > 1 ? fields : ["", raw];
-  const entry = { name: name.trim(), line, pieces: [{ line, letters: letters.replace(/\s/g, "") }] };
+  const pieces = [{ line, letters: letters.replace(/\s/g, "") }];
+  const entry = { name: name.trim(), line, pieces };
   if (fields.length > 2) entry.error = `${fields.length} columns; expected NAME, a tab, SEQUENCE`;
   else if (fields.length > 1 && /^\s*[-+]?[\d.]/.test(letters)) {
     entry.error = "the second column is a number; expected NAME, a tab, SEQUENCE";

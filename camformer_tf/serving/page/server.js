@@ -38,7 +38,7 @@ export async function connect({ base, model, elsewhere }) {
   const path = `/v1/models/${encodeURIComponent(server.name)}`;
   const told = await fetchOnce(server, path);
   const ready = (told.model_version_status ?? []).filter((one) => one.state === "AVAILABLE");
-  if (!ready.length) throw new Failure(`${server.name}: no version of it is ready at ${base}.`, 503);
+  if (!ready.length) throw new Failure(`${server.name}: no version is ready at ${base}.`, 503);
   server.version = ready.map((one) => one.version).sort((a, b) => b - a)[0];
   server.path = `${path}/versions/${server.version}`;
   try {
@@ -64,7 +64,7 @@ async function modelName(server) {
  *
  * `progress` is called with the number of sequences done after each request, `notice` with words
  * while it waits for a busy server. What was answered before a failure is remembered. */
-export async function predict(server, sequences, { signal, progress = () => {}, notice = () => {} }) {
+export async function predict(server, sequences, { signal, progress = () => {}, notice }) {
   if (server.answers.size > KEPT) server.answers.clear();
   const wanted = [...new Set(sequences)].filter((one) => !server.answers.has(one));
   for (let start = 0; start < wanted.length; start += CHUNK) {
@@ -88,7 +88,8 @@ async function patiently(server, path, { body, signal, notice }) {
       const busy = failure.status === 503 || failure.status === 429;
       if (!busy || attempt === ATTEMPTS) throw failure;
       const wait = Math.min(failure.retryAfter ?? 2 ** (attempt - 1), LONGEST_WAIT);
-      notice(`The server is busy; trying again in ${wait} s (attempt ${attempt + 1} of ${ATTEMPTS}).`);
+      const attempts = `attempt ${attempt + 1} of ${ATTEMPTS}`;
+      notice(`The server is busy; trying again in ${wait} s (${attempts}).`);
       await pause(wait, signal);
     }
   }

@@ -24,7 +24,7 @@ export const number = (value, digits = 2) =>
 
 export const signed = (value, digits = 3) => (value > 0 ? "+" : "") + number(value, digits);
 
-/** Returns the columns that a model has: what they are called, what is sorted by, how it is shown. */
+/** Returns the columns that a model has: their titles, what is sorted by, how it is shown. */
 export function columns(server, rows, choose) {
   const { card } = server;
   const has = (name) => rows.some((row) => row.answer?.[name] != null);
@@ -102,6 +102,7 @@ export function body(place, rows, all) {
       }
       line.append(cell);
       if (column.key === "sequence" && !row.answer) {
+        line.className = row.error ? "bad" : "";
         line.append(missing(row, all.length - 2));
         break;
       }
@@ -171,7 +172,9 @@ function missing(row, span) {
   const cell = document.createElement("td");
   cell.colSpan = span;
   cell.className = row.error ? "problem" : "waiting";
-  cell.textContent = row.error ? `Line ${row.errorLine}: ${row.error}` : "not predicted yet";
+  const words = document.createElement("p");
+  words.textContent = row.error ? `Line ${row.errorLine}: ${row.error}` : "not predicted yet";
+  cell.append(words);
   return cell;
 }
 
@@ -185,9 +188,10 @@ export function file(server, rows) {
     ...(card?.measured ? ["percentile"] : []), "problem", "model", "version"];
   const cells = (row) => {
     const { answer } = row;
+    const quantiles = answer && card?.measured?.quantiles;
     const known = { name: row.name, line: row.line, given: row.given, sequence: row.sequence,
       ...answer, prediction: answer?.expression, coverage: answer && card?.coverage,
-      percentile: answer && card?.measured && percentile(answer.expression, card.measured.quantiles),
+      percentile: quantiles && percentile(answer.expression, quantiles),
       problem: row.error || (answer ? "" : "not predicted"),
       model: server.name, version: server.version };
     return header.map((name) => known[name]);
