@@ -21,5 +21,5 @@ exec "${CONTAINER:-docker}" run --rm --init \
     --enable_batching=true \
     --batching_parameters_file=/config/batching.config \
     --monitoring_config_file=/config/monitoring.config \
-    --enable_cors_support=true \
+    --rest_api_enable_cors_support=true \
     "${@:2}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+import keras
 import numpy as np
 import tensorflow as tf
 
@@ -27,7 +28,7 @@ def write(path: Path, served: graph.Served, kind: str) -> Runtime:
     """
     shape = [None, served.rule.length, sequence.channels(served.encoding)]
     spec = tf.TensorSpec(shape, tf.float32, "onehot")
-    weights = [[variable.numpy() for variable in one.variables] for one in served.networks]
+    weights = [[keras.ops.convert_to_numpy(v) for v in one.variables] for one in served.networks]
 
     @tf.function(input_signature=[spec], autograph=False)
     def answer(onehot):

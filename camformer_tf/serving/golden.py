@@ -24,11 +24,11 @@ _ROUNDING = 4  # float32 steps by which runtimes may differ before a scale is ap
 @dataclasses.dataclass(frozen=True)
 class Golden:
     """N sequences and their answers by name, (N,) each: numbers, NaN where a sequence cannot be
-    read, `valid` and `reason`. Others' numbers may differ by `tolerance`."""
+    read, `valid` and `reason`; and by how much others' may differ, by name."""
 
     sequences: list[str]
     answers: dict[str, np.ndarray]
-    tolerance: float
+    tolerance: dict[str, float]
 
     def save(self, path: Path) -> None:
         """Writes it as JSON, with null for NaN."""
@@ -50,14 +50,15 @@ class Golden:
         for name, values in found.items():
             expected = self.answers[name]
             wrong = ~np.isclose(
-                values.astype(np.float64), expected, rtol=0, atol=self.tolerance, equal_nan=True
-            )
+                values.astype(np.float64), expected, rtol=0, atol=self.tolerance[name],
+                equal_nan=True,
+            )  # fmt: skip
             if wrong.any():
                 i = int(np.argmax(wrong))
                 raise errors.UserError(
                     f"The export is off in {wrong.sum()} of {len(wrong)} golden predictions: its "
                     f"{name} of {self.sequences[i]!r} is {values[i]}, the model's {expected[i]} "
-                    f"(tolerance {self.tolerance:g}). Nothing was written. Please report it."
+                    f"(tolerance {self.tolerance[name]:g}). Nothing was written. Please report it."
                 )
 
 
@@ -69,7 +70,8 @@ def make(
     """Returns golden predictions of models, perhaps calibrated, by the way of `predict`.
 
     They are made on CPU, since GPUs may round products to less than float32. Sequences beside a
-    step of an isotonic scale are left out, where float32 rounding becomes visible.
+    step of an isotonic scale are left out, where float32 rounding becomes visible. The ends of an
+    interval may differ by more, since what the spread differs by is multiplied there.
 
     Args:
         ends: the constant ends of the library's sequences.
@@ -82,11 +84,17 @@ def make(
     answers = calibration.answer(each, known)
     largest = max(np.nanmax(np.abs(values)) for values in answers.values())
     tolerance = _TOLERANCE * max(1.0, float(largest) / _LARGEST)
+    ends_differ = tolerance * (1 + known.band.quantile) if known else tolerance
     steady = _steady(each, known, tolerance)
     reason = np.array([rules.judge(one, rule) for one in raw], np.int32)
     answers |= {"valid": reason == 0, "reason": reason}
     kept = [sequence for sequence, keep in zip(sequences, steady, strict=True) if keep]
-    return Golden(kept, {name: values[steady] for name, values in answers.items()}, tolerance)
+    return Golden(
+        kept,
+        {name: values[steady] for name, values in answers.items()},
+        {"expression": tolerance, "spread": tolerance, "lower": ends_differ, "upper": ends_differ,
+         "valid": 0.0, "reason": 0.0},
+    )  # fmt: skip
 
 
 def _sequences(rule: rules.Rule, ends: tuple[str, str]) -> list[str]:

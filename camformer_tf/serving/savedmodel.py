@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+import keras
 import tensorflow as tf
 from tensorflow.core.protobuf import meta_graph_pb2
 
@@ -24,7 +25,9 @@ _REGRESS = "tensorflow/serving/regress"
 def write(folder: Path, served: graph.Served) -> None:
     """Writes the SavedModel with the signatures `serving_default`, `onehot` and `regress` into an
     empty folder. The graph is float32 and for no device."""
-    values = [[v.numpy() for v in network.variables] for network in served.networks]
+    values = [
+        [keras.ops.convert_to_numpy(v) for v in network.variables] for network in served.networks
+    ]
     with tf.Graph().as_default():
         held = [_variables(network, f"member_{i}") for i, network in enumerate(served.networks, 1)]
         signatures = _signatures(served, held)

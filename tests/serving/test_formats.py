@@ -105,4 +105,4 @@ def test_onnx_runtime_gives_the_golden_answers_of_a_converted_savedmodel(replica
     assert len(plain) >= 15 and set(answer) == {"expression", "spread", "lower", "upper"}
     for name, values in answer.items():
         expected = np.array(told["answers"][name], float)[plain]
-        np.testing.assert_allclose(values, expected, rtol=0, atol=told["tolerance"])
+        np.testing.assert_allclose(values, expected, rtol=0, atol=told["tolerance"][name])
