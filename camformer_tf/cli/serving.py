@@ -111,10 +111,8 @@ def serve(export_dir: Path, batch_timeout_ms: float, **options) -> None:
     from camformer_tf.serving import server
 
     def ready(addresses: server.Addresses) -> None:
-        also = f", gRPC at {addresses.grpc}" if addresses.grpc else ""
-        click.echo(
-            f"{export_dir}: served at {addresses.http}{also}; the page is at {addresses.http}/"
-        )
+        rpc = f", gRPC at {addresses.grpc}" if addresses.grpc else ""
+        click.echo(f"{export_dir}: page and REST at {addresses.http}/{rpc}")
 
     chosen = server.Options(batch_timeout=batch_timeout_ms / 1000, **options)
     server.run(export_dir, chosen, ready)

@@ -1,7 +1,7 @@
 """Rows of concurrent requests share calls of the model: a bounded queue and one computing thread.
 
-While a call computes, what arrives waits; the next call takes as much of it as fits. So an idle model
-starts at once, and a busy one batches the more, the busier it is.
+While a call computes, what arrives waits; the next call takes as much of it as fits. So an idle
+model starts at once, and a busy one batches the more, the busier it is.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ class _Part:
 
 
 def padded(rows: int) -> int:
-    """Returns the size of the batch for some rows: of few sizes, since kernels are prepared for each,
+    """Returns the size of the batch for some rows: one of few, since kernels are prepared for each,
     and at most 1/8 larger."""
     step = max(1, (1 << (rows - 1).bit_length()) // (2 * _STEPS))
     return -(-rows // step) * step

@@ -1,6 +1,7 @@
 """TensorFlow Serving's gRPC services: PredictionService and ModelService, with its messages.
 
-Source: servables/tensorflow/{predict_util,regressor,get_model_metadata_impl}.cc, tensorflow/serving.
+Source: predict_util.cc, regressor.cc and get_model_metadata_impl.cc in servables/tensorflow,
+tensorflow/serving.
 """
 
 from __future__ import annotations
@@ -46,17 +47,13 @@ async def start(of: service.Service):
         "Predict": _predict, "Regress": _regress, "GetModelMetadata": _metadata,
         "Classify": _unimplemented, "MultiInference": _unimplemented,
     }  # fmt: skip
-    prediction_service_pb2_grpc.add_PredictionServiceServicer_to_server(
-        types.SimpleNamespace(**{name: _handler(of, name, f) for name, f in answers.items()}),
-        server,
-    )
-    model_service_pb2_grpc.add_ModelServiceServicer_to_server(
-        types.SimpleNamespace(
-            GetModelStatus=_handler(of, "GetModelStatus", _status),
-            HandleReloadConfigRequest=_handler(of, "HandleReloadConfigRequest", _unimplemented),
-        ),
-        server,
-    )
+    states = {"GetModelStatus": _status, "HandleReloadConfigRequest": _unimplemented}
+
+    def servicer(methods: dict):
+        return types.SimpleNamespace(**{name: _handler(of, name, f) for name, f in methods.items()})
+
+    prediction_service_pb2_grpc.add_PredictionServiceServicer_to_server(servicer(answers), server)
+    model_service_pb2_grpc.add_ModelServiceServicer_to_server(servicer(states), server)
     address = f"{of.options.host}:{of.options.grpc_port}"
     try:
         port = server.add_insecure_port(address)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-# Source: google/rpc/code.proto; HTTP as TensorFlow Serving maps them (model_servers/http_server.cc).
+# Source: google/rpc/code.proto; for HTTP, model_servers/http_server.cc, tensorflow/serving.
 _CODES = {
     "CANCELLED": (1, 499),
     "UNKNOWN": (2, 500),

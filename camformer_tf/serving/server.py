@@ -67,9 +67,12 @@ def background(export_dir: Path, options: Options) -> Iterator[Addresses]:
     async def main() -> None:
         stop = asyncio.Event()
         stops.append(functools.partial(asyncio.get_running_loop().call_soon_threadsafe, stop.set))
-        await serve(
-            export_dir, options, stop, lambda addresses: (found.append(addresses), told.set())
-        )
+
+        def ready(addresses: Addresses) -> None:
+            found.append(addresses)
+            told.set()
+
+        await serve(export_dir, options, stop, ready)
 
     def work() -> None:
         try:
@@ -199,7 +202,9 @@ def _http(of: service.Service):
     except ImportError as error:
         raise _lacking(error) from error
     family = socket.AF_INET6 if ":" in of.options.host else socket.AF_INET
-    sock = socket.socket(family)
+    sock = socket.socket(
+        family, socket.SOCK_STREAM, socket.IPPROTO_TCP
+    )  # or asyncio keeps Nagle's delay
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         sock.bind((of.options.host, of.options.port))
