@@ -40,7 +40,9 @@ def reading(name: str, way: str, folder: str) -> float:
     settings = recipe.load(name, tricks)
     known = targets.load(settings.tricks, Path(folder), "train")
     size, seed = settings.train.batch_size, settings.train.seed
-    batches = dataset.load(Path(folder), "train", size, seed=seed, mode=mode, tails=known.tails)
+    batches = dataset.load(
+        Path(folder), "train", size, seed=seed, mode=mode, seen=targets.Seen(known.tails)
+    )
     batches = augment.wrap(batches, settings, known)
     one = tf.distribute.get_strategy()
 

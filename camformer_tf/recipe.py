@@ -26,6 +26,7 @@ Positive = Annotated[float, schema.Bound(above=0)]
 NotNegative = Annotated[float, schema.Bound(at_least=0)]
 Rate = Annotated[float, schema.Bound(at_least=0, below=1)]
 Share = Annotated[float, schema.Bound(at_least=0, at_most=1)]
+Part = Annotated[float, schema.Bound(above=0, at_most=1)]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -91,7 +92,10 @@ class ModelConfig:
 
 @dataclasses.dataclass(frozen=True)
 class TrainConfig:
-    """Training rules; the defaults are those of the 2022 submission (script:58-72)."""
+    """Training rules; the defaults are those of the 2022 submission (script:58-72).
+
+    `fraction`: the part of the training sequences that is trained on, the same in every epoch.
+    """
 
     loss: Literal["l1", "mse", "huber"] = "l1"
     optimizer: Literal["adamw", "lion"] = "adamw"
@@ -99,6 +103,7 @@ class TrainConfig:
     weight_decay: NotNegative = 0.001
     schedule: Literal["none", "plateau", "onecycle"] = "plateau"
     batch_size: Count = 256
+    fraction: Part = 1.0
     epochs: Count = 50
     patience: Count = 10
     seed: Whole = 42

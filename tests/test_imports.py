@@ -23,8 +23,8 @@ ROOMS = {
 }
 EXTRAS = (
     *("torch", "safetensors", "pyarrow", "matplotlib", "jinja2"),
-    *("starlette", "uvicorn", "httptools", "prometheus_client"),
-    *("grpc", "tensorflow_serving", "onnx", "tf2onnx", "ai_edge_litert"),
+    *("starlette", "uvicorn", "httptools", "prometheus_client", "grpc", "tensorflow_serving"),
+    *("onnx", "tf2onnx", "ai_edge_litert"),
 )
 WITH_TENSORFLOW = {"data/dataset", "data/augment"}  # of the rooms below the model
 

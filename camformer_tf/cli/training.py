@@ -191,12 +191,24 @@ def import_torch(checkpoint: Path, recipe_name: str, out: Path, overrides: tuple
 @group.option(
     "--objective",
     default="score",
-    type=click.Choice(["score", "pearson", "spearman", "loss"]),
-    help="Of validation, at a trial's best epoch; score: r + rho.",
+    type=click.Choice(["score", "pearson", "spearman", "loss", "score-parameters", "score-speed"]),
+    help="Of validation, at a trial's best epoch; score: r + rho, alone or against size or speed.",
+)
+@group.option(
+    "--tenfold",
+    default=0.05,
+    type=click.FloatRange(0, min_open=True),
+    help="For score-parameters and score-speed: the r + rho that ten times fewer parameters, or "
+    "ten times more sequences a second in training, are worth.",
 )
 @group.option("--trials", default=20, type=click.IntRange(1), help="At most so many.")
 @group.option(
     "--epochs", type=click.IntRange(1), help="Of each trial; by default as the recipe says."
+)
+@group.option(
+    "--fraction",
+    type=click.FloatRange(0, 1, min_open=True),
+    help="Train trials on this part of the training sequences; best.yaml is for all of them.",
 )
 @group.option("--hours", type=click.FloatRange(0, min_open=True), help="Begin no trial after them.")
 @group.option("--seed", default=recipe.TrainConfig.seed, help="Of what is tried.")

@@ -24,6 +24,7 @@ _SHARE = 0.5  # of the free memory that a split may take
 _GATHERED = 1 << 14  # sequences put together at a time
 _BLOCK = 1 << 10  # neighbouring records of a shard that stay together on the way to a window
 _WINDOW = 1 << 7  # blocks shuffled together: 131,072 sequences, 15 MB
+_EVERY_ONE = targets.Seen()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,7 +52,7 @@ def load(
     mode: str = "auto",
     worker: int = 0,
     workers: int = 1,
-    tails: targets.Tails | None = None,
+    seen: targets.Seen = _EVERY_ONE,
 ) -> Batches:
     """Returns a split as training batches. The last examples of an epoch, less than a batch, are
     left out, other ones each time.
@@ -63,7 +64,7 @@ def load(
         worker, workers: this one of so many that train together. From memory all draw the same
             batches, so that their number changes nothing. Streaming, worker i reads the shards
             i, i + n, … and its batches are parts of its own; all make the same steps.
-        tails: which examples are seen several times an epoch, if any are.
+        seen: which examples an epoch shows, and how often.
 
     Raises:
         errors.UserError: a broken set, fewer shards than workers, or not one whole batch.
@@ -76,22 +77,22 @@ def load(
         mode = "memory" if size <= free else "stream"
     if mode == "memory":
         held = records.read(folder, split)
-        seen = len(held.expression) if tails is None else tails.times_of(held.expression).sum()
-        steps = _steps(folder, int(seen), batch_size)
-        epoch = from_memory(held, batch_size, steps, seed=seed, tails=tails)
-        return Batches(mode, len(held.expression), steps, epoch, worker, workers)
+        times = seen.times_of(held)
+        steps = _steps(folder, int(times.sum()), batch_size)
+        epoch = from_memory(held, batch_size, steps, seed=seed, times=times)
+        return Batches(mode, np.count_nonzero(times), steps, epoch, worker, workers)
     if len(files) < workers:
         raise errors.UserError(
             f"{folder}: {split} has {len(files)} shards, fewer than the {workers} workers. "
             f"Build the records with --shards {workers} or more."
         )
-    sizes = [sum(s["examples"] for s in files[i::workers]) for i in range(workers)]
-    seen = sizes if tails is None else _seen(folder, split, workers, tails)
+    counts = [_counts(folder, shard, described.layout, seen) for shard in files]
     share = batch_size // workers
-    steps = _steps(folder, min(seen), share)
+    shown = [sum(times for _, times in counts[i::workers]) for i in range(workers)]
+    steps = _steps(folder, min(shown), share)
     own = files[worker::workers]
-    epoch = _from_shards(folder, own, described.layout, share, steps, seed, tails)
-    return Batches(mode, described.examples(split), steps, epoch, source=worker)
+    epoch = _from_shards(folder, own, described.layout, share, steps, seed, seen)
+    return Batches(mode, sum(kept for kept, _ in counts), steps, epoch, source=worker)
 
 
 def _steps(folder: Path, examples: int, batch_size: int) -> int:
@@ -109,12 +110,12 @@ def from_memory(
     steps: int,
     *,
     seed: int,
-    tails: targets.Tails | None = None,
+    times: np.ndarray | None = None,
 ) -> Callable[[int], tf.data.Dataset]:
-    """Returns `Batches.epoch` of examples in memory: each epoch a uniform shuffle."""
-    seen = len(held.expression)
-    if tails:
-        seen = np.repeat(np.arange(seen), tails.times_of(held.expression))
+    """Returns `Batches.epoch` of N examples in memory, each seen once, or so many `times`, int
+    (N,): each epoch a uniform shuffle."""
+    seen = np.arange(len(held.expression))
+    seen = seen if times is None else np.repeat(seen, times)
     columns = [tf.constant(column) for column in _columns(held)]
     together = max(_GATHERED // batch_size, 1) * batch_size
 
@@ -142,7 +143,7 @@ def _from_shards(
     batch_size: int,
     steps: int,
     seed: int,
-    tails: targets.Tails | None,
+    seen: targets.Seen,
 ) -> Callable[[int], tf.data.Dataset]:
     number = tf.TensorSpec([None, batch_size], tf.float32)
     length = shape.letters.stop - shape.letters.start
@@ -154,7 +155,7 @@ def _from_shards(
 
     def epoch(index: int) -> tf.data.Dataset:
         def batches():
-            return _batches(_windows(folder, files, shape, seed, index, tails), batch_size)
+            return _batches(_windows(folder, files, shape, seed, index, seen), batch_size)
 
         read = tf.data.Dataset.from_generator(batches, output_signature=signature)
         return read.prefetch(2).unbatch().take(steps).prefetch(tf.data.AUTOTUNE)
@@ -168,7 +169,7 @@ def _windows(
     shape: layout.Layout,
     seed: int,
     index: int,
-    tails: targets.Tails | None,
+    seen: targets.Seen,
 ) -> Iterator[list[np.ndarray]]:
     """Yields the columns of the shards in shuffled windows of shuffled blocks."""
     draw = _draw(seed, index)
@@ -181,7 +182,7 @@ def _windows(
     blocks = [blocks[i] for i in draw.permutation(len(blocks))]
     for first in range(0, len(blocks), 1 if packed else _WINDOW):
         window = blocks[first : first + (1 if packed else _WINDOW)]
-        parts = [_repeated(_columns(_block(*block, shape)), tails) for block in window]
+        parts = [_shown(_block(*block, shape), seen) for block in window]
         order = draw.permutation(sum(len(expression) for _, expression, *_ in parts))
         yield [np.concatenate(column)[order] for column in zip(*parts, strict=True)]
 
@@ -214,18 +215,21 @@ def _columns(examples: text.Examples) -> list[np.ndarray]:
     return [column for column in columns if column is not None]
 
 
-def _repeated(columns: list[np.ndarray], tails: targets.Tails | None) -> list[np.ndarray]:
-    """Returns letters, expression, … with the examples of the tails repeated."""
-    if tails is None:
-        return columns
-    times = tails.times_of(columns[1])
-    return [np.repeat(column, times, axis=0) for column in columns]
+def _shown(examples: text.Examples, seen: targets.Seen) -> list[np.ndarray]:
+    """Returns letters, expression, … with each example as often as it is seen."""
+    if seen.all_once:
+        return _columns(examples)
+    times = seen.times_of(examples)
+    return [np.repeat(column, times, axis=0) for column in _columns(examples)]
 
 
-def _seen(folder: Path, split: str, workers: int, tails: targets.Tails) -> list[int]:
-    """Returns how many examples each worker's shards give in an epoch."""
-    own = (records.expression(folder, split, slice(i, None, workers)) for i in range(workers))
-    return [int(tails.times_of(expression).sum()) for expression in own]
+def _counts(folder: Path, shard: dict, shape: layout.Layout, seen: targets.Seen) -> tuple[int, int]:
+    """Returns how many examples of a shard an epoch shows, and how often all of them together."""
+    if seen.all_once:
+        return shard["examples"], shard["examples"]
+    path = folder / shard["file"]
+    times = seen.times_of(shards.parse(shards.read_bytes(path), shape, str(path)))
+    return np.count_nonzero(times), int(times.sum())
 
 
 def _draw(seed: int, index: int) -> np.random.Generator:

@@ -133,7 +133,7 @@ def read(folder: Path, split: str, first: int | None = None) -> text.Examples:
     return text.Examples(letters, expression, weight)
 
 
-def expression(folder: Path, split: str, own: slice = slice(None)) -> np.ndarray:
+def expression(folder: Path, split: str) -> np.ndarray:
     """Returns the expressions of a split alone, one shard after another: float32 (N,). No more than
     one shard is held at a time.
 
@@ -142,7 +142,7 @@ def expression(folder: Path, split: str, own: slice = slice(None)) -> np.ndarray
     """
     described = manifest.load(folder)
     parts = []
-    for shard in described.splits[split]["shards"][own]:
+    for shard in described.splits[split]["shards"]:
         path = folder / shard["file"]
         part = shards.parse(shards.read_bytes(path), described.layout, str(path))
         parts.append(part.expression.copy())  # else the whole shard is kept

@@ -1,4 +1,5 @@
-"""Tricks that need to know the expressions of the whole training set: normal quantiles, tails."""
+"""What a training makes of its whole training set: which examples an epoch shows how often, and the
+tricks that need to know all expressions, normal quantiles and tails."""
 
 from __future__ import annotations
 
@@ -9,6 +10,8 @@ import numpy as np
 
 from camformer_tf import errors, recipe
 from camformer_tf.data import records, text
+
+_TOGETHER = 1 << 14  # sequences hashed at a time
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,6 +40,29 @@ class Tails:
         """Returns how often each of N examples is seen in an epoch: int (N,)."""
         outside = (expression < self.low) | (expression > self.high)
         return np.where(outside, self.times, 1)
+
+
+@dataclasses.dataclass(frozen=True)
+class Seen:
+    """Which examples an epoch shows how often: of a part `fraction` of the sequences, those of the
+    tails several times and all others once."""
+
+    tails: Tails | None = None
+    fraction: float = 1.0
+    seed: int = 0
+
+    @property
+    def all_once(self) -> bool:
+        return self.tails is None and self.fraction == 1
+
+    def times_of(self, examples: text.Examples) -> np.ndarray:
+        """Returns how often each of N examples is seen in an epoch: int (N,)."""
+        times = np.ones(len(examples.expression), int)
+        if self.tails:
+            times = self.tails.times_of(examples.expression)
+        if self.fraction < 1:
+            times = times * _within(examples.letters, self.fraction, self.seed)
+        return times
 
 
 @dataclasses.dataclass(frozen=True)
@@ -71,6 +97,24 @@ def load(tricks: recipe.TricksConfig, folder: Path, split: str) -> Targets:
         quantiles(expression) if tricks.quantile_targets else None,
         tails(tricks.tails, expression) if with_tails else None,
     )
+
+
+def _within(letters: np.ndarray, fraction: float, seed: int) -> np.ndarray:
+    """Returns which of N sequences, uint8 (N, L), belong to a part of all: bool (N,). It depends on
+    the sequence alone, and a larger part holds a smaller one.
+
+    A multilinear hash of 64 bits, whose upper bits are independent of each other for two sequences:
+    Dietzfelbinger, Universal hashing and k-wise independent random variables via integer
+    arithmetic without primes, STACS 1996.
+    """
+    draw = np.random.default_rng(recipe.sub_seed(seed, "fraction"))
+    factors = draw.integers(0, 2**64, letters.shape[1] + 1, np.uint64)
+    inside = np.empty(len(letters), bool)
+    for start in range(0, len(letters), _TOGETHER):
+        part = letters[start : start + _TOGETHER].astype(np.uint64)
+        hashed = (part @ factors[1:] + factors[0]) >> np.uint64(32)
+        inside[start : start + _TOGETHER] = hashed < fraction * 2**32
+    return inside
 
 
 def quantiles(expression: np.ndarray) -> Quantiles:

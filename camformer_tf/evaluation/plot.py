@@ -175,15 +175,15 @@ def search(scores: Sequence[float]):
     return figure
 
 
-def against_parameters(scores: Sequence[float], parameters: Sequence[int], front: Sequence[bool]):
-    """Returns scores against numbers of parameters, those of the Pareto front ringed."""
+def against(scores: Sequence[float], what: str, values: Sequence[float], front: Sequence[bool]):
+    """Returns scores against what they cost or bring, those of the Pareto front ringed."""
     figure = _figure(6, 3.6)
     axes = figure.subplots()
-    axes.semilogx(parameters, scores, "o", color="0.6", markersize=4)
-    x, y = np.array(parameters)[list(front)], np.array(scores)[list(front)]
+    axes.semilogx(values, scores, "o", color="0.6", markersize=4)
+    x, y = np.array(values)[list(front)], np.array(scores)[list(front)]
     order = np.argsort(x)
     axes.plot(x[order], y[order], "ko--", fillstyle="none", markersize=9, linewidth=0.8)
-    axes.set(xlabel="parameters", ylabel="r + rho")
+    axes.set(xlabel=what, ylabel="r + rho")
     return figure
 
 

@@ -180,7 +180,7 @@ def _data(
         mode=mode,
         worker=made.worker,
         workers=made.workers,
-        tails=known.tails,
+        seen=targets.Seen(known.tails, train.fraction, train.seed),
     )
     validation = known.validation(records.read(records_dir, checks.VALIDATION))
     return augment.wrap(training, settings, known), validation

@@ -33,13 +33,18 @@ def write(
     if done:
         in_order = sorted(done, key=lambda one: one.trial)
         scores = [one.score for one in in_order]
-        parameters = [one.parameters for one in in_order]
-        front = [one.pareto for one in in_order]
+        sizes = [one.parameters for one in in_order]
+        speeds = [one.sequences_per_second for one in in_order]
+        small, fast = [one.pareto for one in in_order], [one.pareto_speed for one in in_order]
         pictures = [
             (plot.search(scores), "r + rho of each trial in their order, and the best so far."),
             (
-                plot.against_parameters(scores, parameters, front),
+                plot.against(scores, "parameters", sizes, small),
                 "r + rho against parameters; ringed: no smaller network scores higher.",
+            ),
+            (
+                plot.against(scores, "sequences/s in training", speeds, fast),
+                "r + rho against speed; ringed: no faster network scores higher.",
             ),
         ]
     if matters:

@@ -25,15 +25,10 @@ from camformer_tf.data import manifest
 from camformer_tf.training import child
 from camformer_tf.tuning import oracles, report, space, trials
 
-OBJECTIVES = {  # name → the key of run.json, and which way it is better
-    "score": ("best_score", "max"),
-    "pearson": ("best_pearson", "max"),
-    "spearman": ("best_spearman", "max"),
-    "loss": ("best_loss", "min"),
-}
 BEST, TRIALS, SETTINGS, FOLDER = "best.yaml", "trials.csv", "search.json", "trials"
 PAGE, HPARAMS = "search.html", "tensorboard"
 
+_OBJECTIVE = "objective"  # the one number of a trial that KerasTuner is told
 _ORACLE = "KERASTUNER_ORACLE_IP"
 _CHIEF_TIMEOUT = 300  # seconds that a worker waits for the chief
 _STOPPED = (128 + 2, 128 + 15)  # exit codes of a `fit` that a signal ended
@@ -44,16 +39,19 @@ _log = logging.getLogger(__name__)
 class Options:
     """How to search.
 
-    algorithm: one of `oracles.ALGORITHMS`. objective: one of `OBJECTIVES`, at a trial's best
-    epoch. trials: at most so many. epochs: of each trial, of Hyperband's winners; None: as the
-    recipe says. hours: after which no trial is begun. seed: of what is tried; that of a training is
-    the recipe's. fit: further arguments of `camformer-tf fit`.
+    algorithm: one of `oracles.ALGORITHMS`. objective, tenfold: see `trials.objective`. trials: at
+    most so many. epochs: of each trial, of Hyperband's winners; None: as the recipe says. fraction:
+    the part of the training sequences that trials are trained on; None: as the recipe says. hours:
+    after which no trial is begun. seed: of what is tried; that of a training is the recipe's. fit:
+    further arguments of `camformer-tf fit`.
     """
 
     algorithm: str = "random"
     objective: str = "score"
+    tenfold: float = 0.05
     trials: int = 20
     epochs: int | None = None
+    fraction: float | None = None
     hours: float | None = None
     seed: int = 42
     fit: tuple[str, ...] = ()
@@ -95,7 +93,9 @@ def tune(
         "records": hashlib.sha256((records_dir / manifest.FILE).read_bytes()).hexdigest(),
         "algorithm": options.algorithm,
         "objective": options.objective,
+        "tenfold": options.tenfold,
         "epochs": options.epochs,
+        "fraction": options.fraction,
         "seed": options.seed,
         "fit": list(options.fit),
     }
@@ -172,12 +172,11 @@ def _check_same(out_dir: Path, facts: dict) -> None:
 
 
 def _tuner(searched, records_dir, out_dir, options) -> _Tuner:
-    key, direction = OBJECTIVES[options.objective]
     epochs = options.epochs or searched.epochs
     oracle = oracles.make(
         searched,
         options.algorithm,
-        keras_tuner.Objective(key, direction),
+        keras_tuner.Objective(_OBJECTIVE, trials.OBJECTIVES[options.objective]),
         trials=options.trials,
         epochs=epochs,
         seed=options.seed,
@@ -219,7 +218,7 @@ class _Tuner(keras_tuner.engine.base_tuner.BaseTuner):
         told = json.loads((folder / rundir.RUN).read_text(encoding="utf-8"))
         for name in (rundir.CHECKPOINTS, rundir.TENSORBOARD):
             shutil.rmtree(folder / name, ignore_errors=True)
-        return {self.oracle.objective.name: told[self.oracle.objective.name]}
+        return {_OBJECTIVE: self._objective(told)}
 
     def tell(self, trial_id: str) -> None:
         """Writes and logs how the search stands after a trial."""
@@ -238,9 +237,9 @@ class _Tuner(keras_tuner.engine.base_tuner.BaseTuner):
     def report(self) -> list[trials.Trial]:
         """Writes trials.csv and best.yaml, and returns all trials, the best first."""
         found = [self._told(one) for one in self.oracle.trials.values()]
-        _, direction = OBJECTIVES[self.options.objective]
-        found.sort(key=lambda one: trials.rank(one, self.options.objective, direction))
-        found = trials.with_front(found)
+        direction = trials.OBJECTIVES[self.options.objective]
+        found.sort(key=lambda one: trials.rank(one, direction))
+        found = trials.with_fronts(found)
         if found:
             trials.save(found, self.out_dir / TRIALS, list(self.searched.ranges))
         if found and found[0].status == "COMPLETED":
@@ -253,8 +252,13 @@ class _Tuner(keras_tuner.engine.base_tuner.BaseTuner):
     def _recipe(self, trial) -> recipe.Recipe:
         values = trial.hyperparameters.values
         made = self.searched.recipe(oracles.decoded(self.searched, values))
-        epochs = values.get("tuner/epochs", self.epochs)
-        return dataclasses.replace(made, train=dataclasses.replace(made.train, epochs=epochs))
+        changed = {"epochs": values.get("tuner/epochs", self.epochs)}
+        if self.options.fraction:
+            changed["fraction"] = self.options.fraction
+        return dataclasses.replace(made, train=dataclasses.replace(made.train, **changed))
+
+    def _objective(self, told: dict) -> float:
+        return trials.objective(told, self.options.objective, self.options.tenfold)
 
     def _told(self, trial) -> trials.Trial:
         folder, told, reason = self.out_dir / FOLDER / trial.trial_id, {}, ""
@@ -266,6 +270,7 @@ class _Tuner(keras_tuner.engine.base_tuner.BaseTuner):
         return trials.Trial(
             trial=trial.trial_id,
             status=str(trial.status),
+            objective=self._objective(told) if told else None,
             score=told.get("best_score"),
             pearson=told.get("best_pearson"),
             spearman=told.get("best_spearman"),
@@ -275,6 +280,7 @@ class _Tuner(keras_tuner.engine.base_tuner.BaseTuner):
             sequences_per_second=told.get("sequences_per_second"),
             seconds=told.get("seconds"),
             pareto=False,
+            pareto_speed=False,
             reason=reason,
             values=oracles.decoded(self.searched, trial.hyperparameters.values),
         )
@@ -286,11 +292,15 @@ class _Tuner(keras_tuner.engine.base_tuner.BaseTuner):
             f"# The best of {len(self.oracle.trials)} trials of {Path(self.searched.where).name}: "
             f"trial {best.trial}.\n"
             f"# Run:    camformer-tf fit {self.out_dir / BEST} {self.records_dir} runs/best\n"
-            f"# Expect: validation r + rho {reached} after {best.epochs} epochs on the same "
-            f"records\n{recipe.dump(made)}"
+            f"# Expect: validation r + rho {reached}, which the trial had after {best.epochs} "
+            f"epochs on {self._trained_on()}\n{recipe.dump(made)}"
         )
         with rundir.new_file(self.out_dir / BEST, overwrite=True) as temporary:
             temporary.write_text(text, encoding="utf-8")
+
+    def _trained_on(self) -> str:
+        part = self.options.fraction
+        return f"{part:g} of the training sequences" if part else "the same records"
 
 
 class _Interrupted(keras_tuner.errors.FatalError):

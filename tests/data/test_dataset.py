@@ -124,7 +124,9 @@ def test_weights_travel_with_their_examples(tmp_path, mode, batch_size, tails):
         config=recipe.RecordsConfig(split="train=1", shards=3),
         columns={"sequence": "s", "expression": "e", "weight": "w"},
     )
-    batches = dataset.load(tmp_path / "set", "train", batch_size, seed=1, mode=mode, tails=tails)
+    batches = dataset.load(
+        tmp_path / "set", "train", batch_size, seed=1, mode=mode, seen=targets.Seen(tails)
+    )
     seen = []
     for x, y, weight in batches.epoch(0).as_numpy_iterator():
         assert sequence.text(x) == [letters[int(i)] for i in y]
@@ -156,25 +158,63 @@ def test_auto_holds_in_memory_what_fits_and_streams_what_does_not(stored, monkey
 def test_examples_of_the_tails_are_seen_several_times_an_epoch(stored, mode):
     folder, sequences = stored
     tails = targets.Tails(low=99.5, high=4899.5, times=4)  # 200 of 5,000
-    rows, letters = loaded(folder, batch_size=8, mode=mode, tails=tails)
+    rows, letters = loaded(folder, batch_size=8, mode=mode, seen=targets.Seen(tails))
     assert len(rows) == 5_600  # 4,800 + 4 * 200, 700 whole batches
     assert letters == [sequences[row] for row in rows]
     times = np.bincount(rows)
     assert (times[:100] == 4).all() and (times[100:4900] == 1).all() and (times[4900:] == 4).all()
-    assert dataset.load(folder, "train", 8, seed=1, mode=mode, tails=tails).examples == 5_000
+    assert (
+        dataset.load(folder, "train", 8, seed=1, mode=mode, seen=targets.Seen(tails)).examples
+        == 5_000
+    )
 
 
 def test_streaming_workers_make_equal_steps_where_their_tails_differ(stored):
     folder, _ = stored
-    tails = targets.Tails(low=0.5, high=1e9, times=1_000)  # one sequence, in the first shard
+    seen = targets.Seen(targets.Tails(low=0.5, high=1e9, times=1_000))  # one, in the first shard
     parts = [
-        dataset.load(folder, "train", 256, seed=1, mode="stream", worker=i, workers=4, tails=tails)
+        dataset.load(folder, "train", 256, seed=1, mode="stream", worker=i, workers=4, seen=seen)
         for i in range(4)
     ]
     assert [part.source for part in parts] == [0, 1, 2, 3]
     assert {part.steps for part in parts} == {1250 // 64}
     drawn = np.concatenate([y for _, y in parts[0].epoch(0).as_numpy_iterator()])
     assert len(drawn) == 1250 // 64 * 64 and np.count_nonzero(drawn == 0) > 400
+
+
+@pytest.mark.parametrize("mode", ["memory", "stream"])
+def test_a_part_of_the_sequences_is_the_same_in_every_epoch_and_within_a_larger_part(stored, mode):
+    folder, sequences = stored
+
+    def part(fraction: float, index: int, seed: int = 1) -> set[int]:
+        seen = targets.Seen(fraction=fraction, seed=seed)
+        rows, letters = loaded(folder, index=index, batch_size=1, mode=mode, seen=seen)
+        assert letters == [sequences[row] for row in rows] and len(set(rows)) == len(rows)
+        return set(rows.tolist())
+
+    tenth = part(0.1, 0)
+    assert part(0.1, 3) == tenth < part(0.5, 0)
+    assert part(0.1, 0, seed=2) != tenth
+    assert (
+        len(tenth)
+        == dataset.load(
+            folder, "train", 1, seed=1, mode=mode, seen=targets.Seen(fraction=0.1, seed=1)
+        ).examples
+    )
+
+
+def test_a_part_is_the_same_from_memory_and_streamed_by_workers(stored):
+    folder, _ = stored
+    seen = targets.Seen(targets.Tails(low=99.5, high=4899.5, times=4), fraction=0.5, seed=1)
+    rows, _ = loaded(folder, batch_size=1, mode="memory", seen=seen)
+    parts = [
+        dataset.load(folder, "train", 4, seed=1, mode="stream", worker=i, workers=4, seen=seen)
+        for i in range(4)
+    ]
+    drawn = [y for part in parts for _, y in part.epoch(0).as_numpy_iterator()]
+    assert {part.examples for part in parts} == {len(set(rows.tolist()))}
+    assert set(np.concatenate(drawn).astype(int)) <= set(rows.tolist())
+    assert set(np.bincount(rows)[:100]) == {0, 4}
 
 
 def test_streaming_workers_share_the_shards_and_make_equal_steps(stored):

@@ -59,6 +59,18 @@ def test_tails_are_beyond_the_quantiles_of_the_set():
     assert (times[:50] == 3).all() and (times[50:990] == 1).all() and (times[990:] == 3).all()
 
 
+def test_a_part_of_real_size_is_as_large_as_it_says_and_even_over_the_library():
+    letters = np.random.default_rng(0).choice(np.frombuffer(b"ACGT", np.uint8), (40_000, 110))
+    letters[:, :100] = letters[0, :100]  # sequences that differ at few places
+    examples = text.Examples(letters, np.zeros(len(letters), np.float32), None)
+    inside = targets.Seen(fraction=0.3, seed=1).times_of(examples)
+    each = inside.reshape(40, -1).sum(1)
+    # Binomial (1,000, 0.3): sd 14.5; of the whole 91.7. 5 sd of each.
+    assert abs(inside.sum() - 12_000) < 460 and np.abs(each - 300).max() < 73
+    last = [inside[letters[:, -1] == ord(letter)].mean() for letter in "ACGT"]
+    assert np.abs(np.array(last) - 0.3).max() < 0.023
+
+
 def test_the_default_tails_hold_nothing():
     y = measured()
     assert (targets.tails(recipe.Tails(times=5), y).times_of(y) == 1).all()

@@ -142,9 +142,9 @@ def test_onehot_gives_all_numbers_of_a_calibrated_ensemble(ensemble, some):
 
 def test_several_models_become_one(replicates, some, tmp_path):
     members = predict.members([replicates])[:2]
-    done = call("export", *members, tmp_path / "e", "--version", 3, "--quiet")
+    done = call("export", *members, tmp_path / "e", "--version", 3)
     assert done.exit_code == 0, done.output
-    assert done.output == f"{tmp_path / 'e' / '3'}: savedmodel written\n"
+    assert done.stdout == f"{tmp_path / 'e' / '3'}: savedmodel written\n"
     answer = predict.load(tmp_path / "e").answer(sequence.letters(some))
     each = [predict.load(path).predict(sequence.letters(some)) for path in members]
     assert set(answer) == {"expression", "spread"}
@@ -153,9 +153,7 @@ def test_several_models_become_one(replicates, some, tmp_path):
 
 
 def test_the_calibration_of_other_models_is_refused(replicates, saved, tmp_path):
-    done = call(
-        "export", saved, tmp_path / "e", "--calibration", replicates / rundir.CALIBRATION, "--quiet"
-    )
+    done = call("export", saved, tmp_path / "e", "--calibration", replicates / rundir.CALIBRATION)
     assert done.exit_code == 1 and "is of other models than these 1" in done.output
     assert not (tmp_path / "e").exists()
 

@@ -42,29 +42,37 @@ def made(searched, count: int) -> list[trials.Trial]:
         score = 1 + (np.log10(values["train.learning_rate"]) + 4) / 4
         score += 0.25 * (values["model.blocks.0.filters"] == 16)
         found.append(
-            trials.Trial(f"{i:02d}", "COMPLETED", score, score / 2, score / 2, 1.0, 5,
-                         1000 * (i + 1), 100.0, 3.0, False, "", values)
+            trials.Trial(f"{i:02d}", "COMPLETED", score, score, score / 2, score / 2, 1.0, 5,
+                         1000 * (i + 1), rng.uniform(50, 500), 3.0, False, False, "", values)
         )  # fmt: skip
-    failed = trials.Trial("99", "FAILED", *[None] * 5, 1, None, None, False, "it <died>", values)
-    found.sort(key=lambda one: trials.rank(one, "score", "max"))
-    return trials.with_front([*found, failed])
+    failed = trials.Trial("99", "FAILED", *[None] * 6, 1, None, None, False, False, "it <died>",
+                          values)  # fmt: skip
+    found.sort(key=lambda one: trials.rank(one, "max"))
+    return trials.with_fronts([*found, failed])
 
 
-def test_the_front_is_of_what_no_smaller_network_beats(searched):
+def test_the_fronts_are_of_what_no_smaller_or_no_faster_network_beats(searched):
     found = made(searched, 30)
-    for one in found:
-        beaten = one.score is None or any(
-            other.score is not None
-            and other is not one
-            and other.parameters <= one.parameters
-            and other.score >= one.score
-            for other in found
-        )
-        assert one.pareto == (not beaten)
-    assert found[0].pareto and found[-1].status == "FAILED"
+    done = found[:-1]
+    for one in done:
+        better = [other for other in done if other is not one and other.score >= one.score]
+        assert one.pareto != any(other.parameters <= one.parameters for other in better)
+        faster = [o for o in better if o.sequences_per_second >= one.sequences_per_second]
+        assert one.pareto_speed == (not faster)
+    assert not found[-1].pareto and not found[-1].pareto_speed
+    assert found[0].pareto and found[0].pareto_speed and found[-1].status == "FAILED"
     assert [line.split()[0] for line in trials.best_five(found).splitlines()[1:]] == [
         one.trial for one in found[:5]
     ]
+
+
+def test_size_and_speed_are_paid_for_in_score_by_the_tenfold():
+    run = {"best_score": 1.5, "best_pearson": 0.8, "best_loss": 2.0, "parameters": 10_000,
+           "sequences_per_second": 1_000.0}  # fmt: skip
+    found = {n: trials.objective(run, n, 0.1) for n in trials.OBJECTIVES if n != "spearman"}
+    assert found == {"score": 1.5, "pearson": 0.8, "loss": 2.0,
+                     "score-parameters": pytest.approx(1.1),
+                     "score-speed": pytest.approx(1.8)}  # fmt: skip
 
 
 def test_what_makes_the_score_is_found_to_matter(searched):
@@ -81,7 +89,7 @@ def test_the_page_is_one_file_that_fetches_nothing(searched, tmp_path, count):
     report.write(made(searched, count or 1)[-count - 1 :], searched, out)
     text = out.read_text()
     pictures = re.findall(r'<img src="data:image/png;base64,([^"]+)"', text)
-    assert len(pictures) == {0: 0, 4: 2, 25: 4}[count] == text.count("<img")
+    assert len(pictures) == {0: 0, 4: 3, 25: 5}[count] == text.count("<img")
     assert all(base64.b64decode(data).startswith(b"\x89PNG") for data in pictures)
     assert not re.search(r"https?://|<script|url\(", text)
     assert "it &lt;died&gt;" in text and "my search.yaml" in text

@@ -1,6 +1,7 @@
 """Whole searches: every trial is a training of its own process."""
 
 import csv
+import math
 import os
 import signal
 import subprocess
@@ -75,6 +76,21 @@ def test_the_best_trial_becomes_a_recipe_that_fit_takes(recipe_file, tmp_path):
     assert [path.parent.name for path in kept] == [rows[0]["trial"]]
 
 
+def test_trials_on_a_part_of_the_sequences_give_a_recipe_for_all(recipe_file, tmp_path):
+    out = tmp_path / "out"
+    options = ["--trials", "2", "--fraction", "0.5", "--objective", "score-parameters"]
+    done = run(recipe_file, out, *options, "--tenfold", "10")
+    assert done.returncode == 0, done.stderr
+    rows = table(out)
+    assert int(rows[0]["parameters"]) == min(int(row["parameters"]) for row in rows)
+    for row in rows:
+        score = float(row["score"]) - 10 * math.log10(int(row["parameters"]))
+        assert float(row["objective"]) == pytest.approx(score)
+    assert recipe.load(str(out / tune.FOLDER / "0.yaml")).train.fraction == 0.5
+    assert recipe.load(str(out / tune.BEST)).train.fraction == 1
+    assert "on 0.5 of the training sequences" in (out / tune.BEST).read_text()
+
+
 def test_a_trial_that_fails_is_written_down_and_the_search_goes_on(tmp_path):
     path, out = tmp_path / "search.yaml", tmp_path / "out"
     path.write_text(SEARCH.replace("LAST", "1000000000000000000000000000000000000.0"))
@@ -114,7 +130,7 @@ def test_killed_it_goes_on_and_repeats_no_finished_trial(recipe_file, tmp_path):
     assert all(rows[name]["seconds"] == seconds for name, seconds in finished.items())
     assert run(recipe_file, whole, *options).returncode == 0
     for one, other in zip(table(whole), table(out), strict=True):
-        changing = ("seconds", "sequences_per_second", "pareto")
+        changing = ("seconds", "sequences_per_second", "pareto_speed")
         assert {k: v for k, v in one.items() if k not in changing} == {
             k: v for k, v in other.items() if k not in changing
         }
