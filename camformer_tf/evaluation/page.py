@@ -55,6 +55,7 @@ def _environment():
         lstrip_blocks=True,
     )
     environment.filters["number"] = _number
+    environment.filters["whole"] = lambda value: None if value is None else round(value)
     return environment
 
 
