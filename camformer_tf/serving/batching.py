@@ -191,7 +191,7 @@ class Batcher:
             outputs = self._call(parts)
         except refusal.Refused as error:
             if len(parts) == 1:
-                yield parts[0].request.answer, error
+                yield parts[0].request.answer, error.with_traceback(None)  # frames hold versions
                 return
             for part in parts:  # one of them is at fault; the others shall not suffer
                 yield from self._compute([part])

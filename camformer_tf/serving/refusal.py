@@ -21,6 +21,7 @@ _CODES = {
     "DATA_LOSS": (15, 500),
     "UNAUTHENTICATED": (16, 401),
 }
+_WHERE = ("Graph execution error", "Detected at node", "Node:", "Stack trace", " ", "\t")
 _NAMES = {number: name for name, (number, _) in _CODES.items()}
 
 
@@ -45,5 +46,7 @@ def invalid(message: str) -> Refused:
 
 
 def from_tensorflow(error) -> Refused:
-    """Returns the refusal of a tf.errors.OpError, in the first line of its words."""
-    return Refused(_NAMES.get(error.error_code, "UNKNOWN"), str(error.message).partition("\n")[0])
+    """Returns the refusal of a tf.errors.OpError, without where in the graph it came from."""
+    lines = str(error.message).splitlines()
+    said = [line for line in lines if line.strip() and not line.startswith(_WHERE)]
+    return Refused(_NAMES.get(error.error_code, "UNKNOWN"), said[0] if said else lines[0])

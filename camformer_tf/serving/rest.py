@@ -140,7 +140,6 @@ async def _respond(of: service.Service, scope, receive) -> bytes:
 
 async def _ask(of: service.Service, asked: re.Match, body: bytes, receive) -> bytes:
     of.refuse_when_stopping()
-    start = time.monotonic()
     request = tensors.parse(body)
     version = of.versions.find(asked["name"], _number(asked), asked["label"] or "")
     name, what = tensors.signature_name(request), asked["what"].lower()
@@ -155,8 +154,7 @@ async def _ask(of: service.Service, asked: re.Match, body: bytes, receive) -> by
             raise refusal.Refused("UNIMPLEMENTED", "This server does not classify")
         inputs = dict.fromkeys(signature.inputs, given)
     answer = of.batcher.submit(version, signature, inputs)
-    seconds = of.options.timeout - (time.monotonic() - start)
-    outputs = await of.outputs(answer, seconds, lambda: _leaves(receive))
+    outputs = await of.outputs(answer, of.options.timeout, lambda: _leaves(receive))
     if what == "regress":
         (values,) = outputs.values()
         return tensors.write_results(values.reshape(-1))

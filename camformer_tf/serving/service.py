@@ -51,27 +51,33 @@ class Service:
             refusal.Refused: the model refused, or it took too long.
             Gone: the client went away.
         """
+        loop = asyncio.get_running_loop()
+        late = refusal.Refused("DEADLINE_EXCEEDED", f"No answer within {seconds:g} s")
+        timers, watcher = [loop.call_later(seconds, _end, answer, late)], None
+
+        async def watch() -> None:
+            await leaves()
+            _end(answer, Gone())
+
+        def start() -> None:
+            nonlocal watcher
+            watcher = loop.create_task(watch())
+
+        if leaves:
+            timers.append(loop.call_later(_PATIENCE, start))
         try:
-            await asyncio.wait([answer], timeout=min(_PATIENCE, seconds))
-            if not answer.done() and leaves and seconds > _PATIENCE:
-                gone = asyncio.ensure_future(leaves())
-                try:
-                    await asyncio.wait(
-                        [answer, gone],
-                        timeout=seconds - _PATIENCE,
-                        return_when=asyncio.FIRST_COMPLETED,
-                    )
-                    if gone.done() and not answer.done():
-                        raise Gone
-                finally:
-                    gone.cancel()
-            elif not answer.done() and seconds > _PATIENCE:
-                await asyncio.wait([answer], timeout=seconds - _PATIENCE)
-            if not answer.done():
-                raise refusal.Refused("DEADLINE_EXCEEDED", f"No answer within {seconds:g} s")
-            return answer.result()
+            return await answer
         finally:
             answer.cancel()  # does nothing to one that is done
+            for timer in timers:
+                timer.cancel()
+            if watcher:
+                watcher.cancel()
+
+
+def _end(answer: asyncio.Future, error: Exception) -> None:
+    if not answer.done():
+        answer.set_exception(error)
 
 
 def status_json(states: dict[int, versions.State]) -> dict:
