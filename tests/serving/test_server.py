@@ -72,7 +72,7 @@ def wait_for(condition, seconds=30):
 def test_an_export_is_served_with_the_numbers_that_it_has_in_process(tmp_path, some):
     settings = recipe.load("smoke")
     predict.save(rescnn.from_recipe(settings), tmp_path / "m.keras", settings)
-    version = export.export(tmp_path / "m.keras", tmp_path / "exports")
+    version = export.export([tmp_path / "m.keras"], tmp_path / "exports")
     given = [*some[:20], some[0].lower(), "ACGT", some[0][:108], "N" * 110]
     signature = tf.saved_model.load(str(version)).signatures["serving_default"]
     expected = {k: v.numpy() for k, v in signature(sequence=tf.constant(given)).items()}
