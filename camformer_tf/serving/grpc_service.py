@@ -71,7 +71,8 @@ def _handler(of: service.Service, name: str, answer):
         start, code = time.perf_counter(), "CANCELLED"
         of.open += 1
         try:
-            of.refuse_when_stopping()
+            if answer is not _status:
+                of.refuse_unless_open()
             response = await answer(of, request, context)
             code = "OK"
             return response

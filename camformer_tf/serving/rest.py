@@ -139,7 +139,7 @@ async def _respond(of: service.Service, scope, receive) -> bytes:
 
 
 async def _ask(of: service.Service, asked: re.Match, body: bytes, receive) -> bytes:
-    of.refuse_when_stopping()
+    of.refuse_unless_open()
     request = tensors.parse(body)
     version = of.versions.find(asked["name"], _number(asked), asked["label"] or "")
     name, what = tensors.signature_name(request), asked["what"].lower()

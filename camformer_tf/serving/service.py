@@ -31,9 +31,10 @@ class Service:
     ready: bool = False
     stopping: bool = False
 
-    def refuse_when_stopping(self) -> None:
-        if self.stopping:
-            raise refusal.Refused("UNAVAILABLE", "The server is stopping")
+    def refuse_unless_open(self) -> None:
+        if self.stopping or not self.ready:
+            state = "stopping" if self.stopping else "loading"
+            raise refusal.Refused("UNAVAILABLE", f"The server is {state}")
 
     async def outputs(
         self,

@@ -75,7 +75,9 @@ def ask(tmp_path_factory):
         async def start():
             batcher = batching.Batcher(8, 100)
             chosen = options.Options(max_request_bytes=100_000)
-            return rest.app(service.Service(chosen, found, batcher, metrics.make())), batcher
+            return rest.app(
+                service.Service(chosen, found, batcher, metrics.make(), ready=True)
+            ), batcher
 
         app, batcher = runner.run(start())
         yield lambda *arguments, **more: runner.run(asgi.ask(app, *arguments, **more))

@@ -483,6 +483,14 @@ def test_when_it_stops_new_requests_are_refused_and_connections_closed(serve, so
     assert answer.headers["connection"] == "close" and answer.headers["retry-after"] == "1"
 
 
+def test_until_a_version_is_loaded_requests_are_refused(serve, some):
+    async def use(app, of):
+        of.ready = False
+        return await asgi.ask(app, "POST", PREDICT, json.dumps({"instances": some}).encode())
+
+    assert error(serve(use), 503) == "The server is loading"
+
+
 def test_metrics_count_requests_rows_and_calls(serve, some):
     async def use(app, of):
         of.metrics.watch(lambda: of.batcher.queued, lambda: of.versions.newest)
