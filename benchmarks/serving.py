@@ -42,7 +42,7 @@ def export(recipe_name: str, out: Path, seed: int = 0) -> Path:
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder, "random.keras")
         predict.save(rescnn.from_recipe(settings), file, settings)
-        return export.export(file, out)
+        return export.export([file], out)
 
 
 def sequences(count: int) -> list[str]:
