@@ -6,8 +6,10 @@ A process each, since Keras keeps about 15 bytes a parameter of every model that
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import hashlib
+import io
 import json
 import logging
 import os
@@ -124,7 +126,9 @@ def tune(
 
 def _search(tuner: _Tuner) -> None:
     try:
-        tuner.search(verbose=0)
+        # KerasTuner prints a traceback of every trial that fails; `tell` says why it did.
+        with contextlib.redirect_stderr(io.StringIO()):
+            tuner.search(verbose=0)
     except _Interrupted as stopped:
         raise Stopped(stopped.code) from stopped
     except keras_tuner.errors.FatalError as error:
@@ -267,6 +271,8 @@ class _Tuner(keras_tuner.engine.base_tuner.BaseTuner):
         elif trial.status == "FAILED":
             said = folder.with_suffix(".log").read_text(encoding="utf-8").strip() or "no message"
             reason = said.splitlines()[-1].removeprefix("Error: ")
+        elif trial.message:  # an error beside the training, such as a full disk
+            reason = trial.message.strip().splitlines()[-1]
         return trials.Trial(
             trial=trial.trial_id,
             status=str(trial.status),

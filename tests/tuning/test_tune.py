@@ -99,6 +99,7 @@ def test_a_trial_that_fails_is_written_down_and_the_search_goes_on(tmp_path):
     good, bad = table(out)
     assert (good["status"], bad["status"]) == ("COMPLETED", "FAILED")
     assert "training loss became" in bad["reason"] and not bad["score"]
+    assert "trial 1 failed: " in done.stderr and "Traceback" not in done.stderr
     alone = tmp_path / "alone.yaml"
     alone.write_text(path.read_text().replace("choice: [0.001, ", "choice: ["))
     done = run(alone, tmp_path / "none", "--trials", "1")
