@@ -109,7 +109,7 @@ async def grpc_client(address: str, rows: int, end: float, taken: list[float]) -
     options = [("grpc.use_local_subchannel_pool", 1)]  # a connection of its own
     async with grpc.aio.insecure_channel(address, options=options) as channel:
         stub = prediction_service_pb2_grpc.PredictionServiceStub(channel)
-        await stub.Predict(request)
+        await channel.channel_ready()
         while time.perf_counter() < end:
             start = time.perf_counter()
             answer = await stub.Predict(request)

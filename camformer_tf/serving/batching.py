@@ -7,6 +7,7 @@ model starts at once, and a busy one batches the more, the busier it is.
 from __future__ import annotations
 
 import asyncio
+import collections
 import dataclasses
 import logging
 import threading
@@ -33,10 +34,6 @@ class _Request:
     since: float
     taken: int = 0
     parts: list[models.Arrays] = dataclasses.field(default_factory=list)
-
-    @property
-    def left(self) -> int:
-        return self.rows - self.taken
 
 
 @dataclasses.dataclass(frozen=True)
@@ -87,9 +84,8 @@ class Batcher:
         self._loop = asyncio.get_running_loop()
         self._changed = threading.Condition()
         self._closed = False
-        # Those that wait, in order of arrival, by version, signature and the sizes of a row. The
-        # order of the keys is that of their turns.
-        self._waiting: dict[tuple, list[_Request]] = {}
+        # Those that wait, by version, signature and sizes of a row, all in order of their turns.
+        self._waiting: dict[tuple, collections.deque[_Request]] = {}
         self._thread = threading.Thread(target=self._work, name="model", daemon=True)
         self._thread.start()
 
@@ -125,7 +121,7 @@ class Batcher:
                     f"{self.queued} of {self._max_queue} rows",
                 )
             self.queued += rows
-            self._waiting.setdefault(key, []).append(request)
+            self._waiting.setdefault(key, collections.deque()).append(request)
             self._changed.notify()
         return answer
 
@@ -161,27 +157,31 @@ class Batcher:
             requests = next(iter(self._waiting.values()))
             end = requests[0].since + self._wait
             self._changed.wait_for(
-                lambda: sum(r.left for r in requests) >= self._max_rows or self._closed,
+                lambda: sum(r.rows - r.taken for r in requests) >= self._max_rows or self._closed,
                 timeout=max(0.0, end - time.monotonic()),
             )
 
     def _take(self) -> list[_Part]:
-        """Takes the rows of a call. Requests share it evenly, and those that need less than their
-        share leave the rest to others: so none waits for a large one to end."""
+        """Takes the rows of a call: of each request in turn as many as half a call holds at most,
+        so that none waits for a large one to end."""
         key = next(iter(self._waiting))
         waiting = self._waiting.pop(key)
-        requests = [request for request in waiting if not request.answer.done()]
-        self.queued -= sum(r.left for r in waiting) - sum(r.left for r in requests)
-        sharing = sorted(requests[: self._max_rows], key=lambda request: request.left)
         space, parts = self._max_rows, []
-        for i, request in enumerate(sharing):
-            count = min(request.left, space // (len(sharing) - i))
+        while space and waiting:
+            request = waiting.popleft()
+            left = request.rows - request.taken
+            if request.answer.done():  # taken back
+                self.queued -= left
+                continue
+            count = min(left, space, max(1, self._max_rows // 2))
             parts.append(_Part(request, request.taken, request.taken + count))
             request.taken += count
             space -= count
             self.queued -= count
-        if rest := [request for request in requests if request.left]:
-            self._waiting[key] = rest
+            if count < left:
+                waiting.append(request)
+        if waiting:
+            self._waiting[key] = waiting
         return parts
 
     def _compute(self, parts: list[_Part]) -> Iterator[tuple[asyncio.Future, Outcome]]:

@@ -54,7 +54,8 @@ async def start(of: service.Service):
 
     prediction_service_pb2_grpc.add_PredictionServiceServicer_to_server(servicer(answers), server)
     model_service_pb2_grpc.add_ModelServiceServicer_to_server(servicer(states), server)
-    address = f"{of.options.host}:{of.options.grpc_port}"
+    host = of.options.host
+    address = f"{f'[{host}]' if ':' in host else host}:{of.options.grpc_port}"
     try:
         port = server.add_insecure_port(address)
     except RuntimeError as error:

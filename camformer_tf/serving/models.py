@@ -136,8 +136,7 @@ def load(folder: Path, warm_up_rows: tuple[int, ...]) -> Version:
     In a session, as TensorFlow Serving does, not as an object: closing it gives all memory back.
 
     Raises:
-        OSError, ValueError, RuntimeError, tf.errors.OpError: a broken SavedModel.
-        refusal.Refused: one that cannot be run.
+        Exception: a broken SavedModel, of whatever kind TensorFlow raises.
     """
     session = tf.compat.v1.Session(graph=tf.Graph())
     try:

@@ -111,18 +111,17 @@ async def serve(
     try:
         while not (http.started or task.done()):
             await asyncio.sleep(_TICK)
+        shown = f"[{options.host}]" if ":" in options.host else options.host
         grpc_address = None
         if options.grpc_port is not None:
             from camformer_tf.serving import grpc_service
 
             rpc, port = await grpc_service.start(of)
-            grpc_address = f"{options.host}:{port}"
+            grpc_address = f"{shown}:{port}"
         await asyncio.to_thread(of.versions.poll)
         of.versions.refuse_missing()
         of.ready = True
-        host, port = sock.getsockname()[:2]
-        shown = f"[{host}]" if ":" in host else host
-        ready(Addresses(f"http://{shown}:{port}", grpc_address))
+        ready(Addresses(f"http://{shown}:{sock.getsockname()[1]}", grpc_address))
         await _until(stop, task, of)
     finally:
         await _stop(of, http, task, rpc)
@@ -196,7 +195,7 @@ def _http(of: service.Service):
 
         config = uvicorn.Config(
             rest.app(of), http=_protocol(of.options.timeout), ws="none", lifespan="off",
-            log_config=None, access_log=False, server_header=False,
+            log_config=None, log_level="error", access_log=False, server_header=False,
             timeout_keep_alive=_KEEP_ALIVE, timeout_graceful_shutdown=1,
         )  # fmt: skip
     except ImportError as error:

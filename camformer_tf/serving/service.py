@@ -17,10 +17,12 @@ class Gone(Exception):
 
 @dataclasses.dataclass
 class Service:
-    """Args:
-    open: requests that are being answered.
-    ready: whether a version is loaded.
-    stopping: whether new requests are refused.
+    """A server from within.
+
+    Args:
+        open: requests that are being answered.
+        ready: whether a version is loaded.
+        stopping: whether new requests are refused.
     """
 
     options: options.Options

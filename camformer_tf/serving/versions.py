@@ -9,13 +9,10 @@ import threading
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-import tensorflow as tf
-
 from camformer_tf import errors
 from camformer_tf.serving import models, refusal
 
 _log = logging.getLogger(__name__)
-_BROKEN = (OSError, ValueError, RuntimeError, KeyError, tf.errors.OpError, refusal.Refused)
 
 Load = Callable[[Path], models.Version]
 
@@ -147,7 +144,7 @@ class Versions:
         self._states[number] = State("LOADING")
         try:
             version = self._load(folder)
-        except _BROKEN as error:
+        except Exception as error:  # of any kind: what is served must not end for it
             self._broken[number] = looks
             words = " ".join(str(error).split())[:500] or type(error).__name__
             self._states[number] = State("END", getattr(error, "code", "UNKNOWN"), words)

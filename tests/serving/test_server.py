@@ -292,13 +292,15 @@ def test_the_command_says_where_it_listens_and_serves_grpc(folder, some):
         assert process.wait(30) == 0
 
 
-def test_a_port_that_is_taken_is_the_users_mistake(folder):
-    with (
-        server.background(folder, OPTIONS) as addresses,
-        pytest.raises(errors.UserError, match="Choose another --host or --port"),
-        server.background(folder, dataclasses.replace(OPTIONS, port=urlsplit(addresses.http).port)),
-    ):
-        pass
+@pytest.mark.parametrize("which", ["port", "grpc_port"])
+def test_a_port_that_is_taken_is_the_users_mistake(folder, which):
+    with server.background(folder, OPTIONS) as addresses:
+        chosen = dataclasses.replace(OPTIONS, **{which: urlsplit(addresses.http).port})
+        with (
+            pytest.raises(errors.UserError, match="Choose another"),
+            server.background(folder, chosen),
+        ):
+            pass
 
 
 def test_where_there_is_nothing_to_serve_it_says_so(tmp_path):
