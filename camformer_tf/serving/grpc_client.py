@@ -89,7 +89,7 @@ def _options(retries: int) -> list[tuple[str, object]]:
         "initialBackoff": "0.2s",
         "maxBackoff": "10s",
         "backoffMultiplier": 2,
-        "retryableStatusCodes": ["UNAVAILABLE", "RESOURCE_EXHAUSTED"],
+        "retryableStatusCodes": ["UNAVAILABLE", "RESOURCE_EXHAUSTED", "CANCELLED"],
     }
     config = {"methodConfig": [{"name": [{}], "retryPolicy": again}]} if retries else {}
     return [
