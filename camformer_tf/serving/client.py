@@ -122,13 +122,20 @@ def to_file(
     retries: int = RETRIES,
     report: progress.Report = progress.silent,
 ) -> int:
-    """Writes what a served model predicts of a source, as `model.predict.to_file` does.
+    """Writes what a served model predicts of a source, as `model.predict.to_file` does: one version
+    all of it, the newest unless the address names another.
 
     Args:
         url: see `address`.
         batch_size, concurrency: see `answers`. timeout, retries: see `connect`.
     """
-    connection = connect(address(url), timeout=timeout, retries=retries)
+    where = address(url)
+    if where.version is None:
+        newest = connect(where, timeout=timeout, retries=retries).versions()[-1:]
+        if not newest:
+            raise errors.UserError(f"{where}: no version is available just now. Wait, or ask why.")
+        where = dataclasses.replace(where, version=newest[0])
+    connection = connect(where, timeout=timeout, retries=retries)
     known = rule(connection)
     parts = rows.of_source(source, split, columns, known or rules.Rule())
     found = answers(

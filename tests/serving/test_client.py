@@ -64,6 +64,18 @@ def test_the_table_is_that_of_predicting_here(urls, exported, library, tmp_path,
     assert np.isnan(made.prediction).sum() == 2
 
 
+def test_a_table_is_of_one_version_whatever_comes_meanwhile(urls, library, tmp_path, monkeypatch):
+    asked, connect = [], client.connect
+    monkeypatch.setattr(
+        client, "connect", lambda where, **options: asked.append(where) or connect(where, **options)
+    )
+    client.to_file(urls["http"], library, tmp_path / "a.tsv")
+    assert [where.version for where in asked] == [None, 1]
+    with pytest.raises(errors.UserError, match="7"):
+        client.to_file(f"{urls['http']}/v1/models/camformer/versions/7", library, tmp_path / "b")
+    assert not (tmp_path / "b").exists()
+
+
 @pytest.mark.parametrize("way", WAYS)
 def test_regress_versions_and_signatures_are_told(urls, some, way):
     asked = client.connect(client.address(urls[way]))
