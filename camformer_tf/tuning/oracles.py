@@ -57,6 +57,8 @@ def make(
         first = len(searched.search.start_from) + max(3, trials // 4)
         made = _Bayesian(max_trials=trials, num_initial_points=first, **common)
     elif algorithm == "grid":
+        for key, one in searched.ranges.items():
+            _steps(key, one)
         made = _Grid(max_trials=trials, **common)
     else:
         made = _Random(max_trials=trials, **common)

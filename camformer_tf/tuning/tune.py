@@ -102,13 +102,14 @@ def tune(
         "fit": list(options.fit),
     }
     rundir.refuse_homeless(out_dir)
+    oracle = _oracle(searched, options)  # which may refuse, before anything is written
     if _is_worker():
         _wait_for_chief(out_dir, facts)
-        _search(_tuner(searched, records_dir, out_dir, options))
+        _search(_tuner(oracle, searched, records_dir, out_dir, options))
         return []
     with rundir.locked(out_dir):
         _begin(out_dir, facts, resume=resume)
-        tuner = _tuner(searched, records_dir, out_dir, options)
+        tuner = _tuner(oracle, searched, records_dir, out_dir, options)
         try:
             _search(tuner)
         finally:
@@ -175,20 +176,23 @@ def _check_same(out_dir: Path, facts: dict) -> None:
         )
 
 
-def _tuner(searched, records_dir, out_dir, options) -> _Tuner:
-    epochs = options.epochs or searched.epochs
-    oracle = oracles.make(
+def _oracle(searched: space.Space, options: Options) -> keras_tuner.Oracle:
+    return oracles.make(
         searched,
         options.algorithm,
         keras_tuner.Objective(_OBJECTIVE, trials.OBJECTIVES[options.objective]),
         trials=options.trials,
-        epochs=epochs,
+        epochs=options.epochs or searched.epochs,
         seed=options.seed,
     )
+
+
+def _tuner(oracle, searched, records_dir, out_dir, options) -> _Tuner:
     tuner = _Tuner(oracle, directory=str(out_dir), project_name="keras_tuner")
     tuner.oracle.max_trials = options.trials if options.algorithm != "hyperband" else None
     tuner.searched, tuner.records_dir, tuner.out_dir = searched, records_dir, out_dir
-    tuner.options, tuner.epochs, tuner.began = options, epochs, time.monotonic()
+    tuner.options, tuner.epochs = options, options.epochs or searched.epochs
+    tuner.began = time.monotonic()
     oracle.after_trial = tuner.tell
     return tuner
 

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 import tensorflow as tf
 
-from camformer_tf import recipe, rundir
-from camformer_tf.tuning import tune
+from camformer_tf import errors, recipe, rundir
+from camformer_tf.tuning import space, tune
 
 pytestmark = pytest.mark.slow
 SAMPLE = Path(__file__).parents[2] / "tfrecords" / "sample"
@@ -105,6 +105,21 @@ def test_a_trial_that_fails_is_written_down_and_the_search_goes_on(tmp_path):
     done = run(alone, tmp_path / "none", "--trials", "1")
     assert done.returncode == 1 and "all 1 trials failed" in done.stderr
     assert not (tmp_path / "none" / tune.BEST).exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (tune.Options("hyperband", epochs=2), "it needs 3"),
+        (tune.Options("grid"), "train.weight_decay: a grid needs a step"),
+    ],
+)
+def test_a_search_that_cannot_begin_leaves_nothing(tmp_path, options, message):
+    path, out = tmp_path / "search.yaml", tmp_path / "out"
+    path.write_text(SEARCH.replace("LAST]}", "0.002]}, weight_decay: {log: [0.001, 0.1]}"))
+    with pytest.raises(errors.UserError, match=message):
+        tune.tune(space.load(path), SAMPLE, out, options)
+    assert list(tmp_path.iterdir()) == [path]
 
 
 def test_killed_it_goes_on_and_repeats_no_finished_trial(recipe_file, tmp_path):
