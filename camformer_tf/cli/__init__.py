@@ -1,6 +1,6 @@
 """The command line: each command a thin shell over one library function."""
 
-from camformer_tf.cli import group, judging, records, serving, training
+from camformer_tf.cli import group, judging, predicting, records, serving, training
 
 main = group.main
 for _command in (  # in the order of work
@@ -13,8 +13,8 @@ for _command in (  # in the order of work
     training.tune,
     training.doctor,
     training.import_torch,
-    judging.predict,
-    judging.calibrate,
+    predicting.predict,
+    predicting.calibrate,
     judging.evaluate,
     judging.compare,
     judging.report,
