@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
 import zipfile
 from collections.abc import Callable, Iterator, Sequence
@@ -14,7 +15,7 @@ import tensorflow as tf
 
 from camformer_tf import errors, progress, recipe, rundir
 from camformer_tf.data import predictions, rows, rules, sequence
-from camformer_tf.model import calibration, rescnn
+from camformer_tf.model import calibration, lookup, rescnn
 
 OUTPUTS = ("expression", "spread", "lower", "upper")  # what models may say of a sequence
 
@@ -54,14 +55,35 @@ def folding_predictor(
     """Returns a function that predicts with the weights of the moment it is called, normalisations
     folded into convolutions; on one replica whatever the strategy, and in `precision` whatever the
     model was trained in."""
+    of_now = _folding(model, settings, precision, batch_size)
+    return lambda letters: of_now()(letters)
+
+
+def _folding(
+    model: keras.Model, settings: recipe.Recipe, precision: str, batch_size: int
+) -> Callable[[], Predictor]:
+    """Returns a function that returns a predictor with the model's weights of that moment."""
     folded = rescnn.from_recipe(settings, precision, folded=True)
-    forward = letters_predictor(folded, settings.data.encoding, batch_size)
+    parts = lookup.of(folded, settings) if precision == "float32" else None
+    if parts:
+        channels = tf.constant(sequence.table(settings.data.encoding))
 
-    def predict(letters: np.ndarray) -> np.ndarray:
+        @tf.function(reduce_retracing=True)
+        def forward(table, batch):
+            onehot = tf.gather(channels, tf.cast(batch, tf.int32))
+            found = parts.rest([onehot, parts.outputs(table, batch)], training=False)
+            return tf.reshape(found, [-1])
+
+    else:
+        whole = letters_predictor(folded, settings.data.encoding, batch_size)
+
+    def of_now() -> Predictor:
         rescnn.fold(model, folded)
-        return forward(letters)
+        if not parts:
+            return whole
+        return _batched(functools.partial(forward, parts.table()), batch_size)
 
-    return predict
+    return of_now
 
 
 def _batched(forward: Callable[[tf.Tensor], tf.Tensor], batch_size: int) -> Predictor:
@@ -156,7 +178,7 @@ def of_network(
     batch_size: int = recipe.PREDICT_BATCH_SIZE,
 ) -> Model:
     """Returns a network of a recipe as a model."""
-    return Model(folding_predictor(network, settings, precision, batch_size), rule(settings))
+    return Model(_folding(network, settings, precision, batch_size)(), rule(settings))
 
 
 def rule(settings: recipe.Recipe) -> rules.Rule:

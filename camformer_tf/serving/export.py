@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import tensorflow as tf
 
 from camformer_tf import errors, recipe, rundir
 from camformer_tf.data import rows, sequence
-from camformer_tf.model import calibration, predict, rescnn
+from camformer_tf.model import calibration, lookup, predict, rescnn
 from camformer_tf.serving import card, formats, golden, graph, savedmodel, warmup
 
 FORMATS = ("savedmodel", *formats.FILES)
@@ -55,7 +56,7 @@ def export(
     served = _served(paths, networks, settings, known)
     validation = card.validation(paths[0])
     expected = golden.make(
-        [predict.of_network(*both) for both in zip(networks, settings, strict=True)],
+        [_unfolded(*both) for both in zip(networks, settings, strict=True)],
         known,
         card.flanks(validation),
     )
@@ -67,11 +68,12 @@ def export(
             savedmodel.write(folder, served)
             extra.mkdir()
             warmup.write(folder / rundir.WARM_UP, expected.readable())
-            expected.check(_answers(folder, expected.sequences))
+            expected.check(_answers(folder, "serving_default", sequence=expected.sequences))
+            runtime = functools.partial(_answers, folder, "onehot")
         else:
             extra.mkdir()
             runtime = formats.write(folder / formats.FILES[kind], served, kind)
-            expected.check(_encoded_answers(runtime, served, expected))
+        expected.check(_encoded_answers(runtime, served, expected))
         card.save(told, folder / rundir.MODEL_CARD)
         expected.save(folder / rundir.GOLDEN)
     return target
@@ -116,14 +118,22 @@ def _served(
         folded.append(rescnn.from_recipe(one, folded=True))
         rescnn.fold(network, folded[-1])
         folded[-1].trainable = False
-    return graph.Served(tuple(folded), encoding, predict.rule(settings[0]), known)
+    parts = map(lookup.of, folded, settings)
+    return graph.Served(tuple(folded), tuple(parts), encoding, predict.rule(settings[0]), known)
 
 
-def _answers(folder: Path, sequences: list[str]) -> dict[str, np.ndarray]:
+def _unfolded(network: keras.Model, settings: recipe.Recipe) -> predict.Model:
+    """Returns a network as it was trained, which shares no short cut with what is exported."""
+    predictor = predict.letters_predictor(network, settings.data.encoding)
+    return predict.Model(predictor, predict.rule(settings))
+
+
+def _answers(folder: Path, signature: str, **inputs: Sequence) -> dict[str, np.ndarray]:
     """Returns what a SavedModel answers, on CPU as the golden predictions are made."""
     with tf.device("CPU:0"):
         loaded = tf.saved_model.load(str(folder))
-        found = loaded.signatures["serving_default"](sequence=tf.constant(sequences))
+        given = {name: tf.constant(values) for name, values in inputs.items()}
+        found = loaded.signatures[signature](**given)
     return {name: values.numpy() for name, values in found.items()}
 
 
@@ -133,6 +143,6 @@ def _encoded_answers(
     """Returns what another runtime answers, NaN where it is not to be asked."""
     raw = [one.strip().encode() for one in expected.sequences]
     letters = rows.of_sequences(raw, None, served.rule).letters
-    found = runtime(sequence.table(served.encoding)[letters])
+    found = runtime(onehot=sequence.table(served.encoding)[letters])
     valid = expected.answers["valid"]
     return {name: np.where(valid, values, np.nan) for name, values in found.items()}

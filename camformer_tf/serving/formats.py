@@ -16,7 +16,7 @@ from camformer_tf.serving import graph
 FILES = {"onnx": "model.onnx", "litert": "model.tflite"}
 _OPSET = 17  # of 2022
 
-Runtime = Callable[[np.ndarray], dict[str, np.ndarray]]  # channels float32 (N, L, C) → (N,) each
+Runtime = Callable[..., dict[str, np.ndarray]]  # onehot: float32 (N, L, C) → (N,) each
 
 
 def write(path: Path, served: graph.Served, kind: str) -> Runtime:
@@ -32,7 +32,7 @@ def write(path: Path, served: graph.Served, kind: str) -> Runtime:
 
     @tf.function(input_signature=[spec], autograph=False)
     def answer(onehot):
-        forwards = graph.forwards(served, tf.nest.map_structure(tf.constant, weights))
+        forwards = graph.of_channels(served, tf.nest.map_structure(tf.constant, weights))
         return graph.answer(forwards, served.known, onehot)
 
     try:

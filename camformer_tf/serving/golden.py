@@ -67,7 +67,7 @@ def make(
     known: calibration.Calibration | None,
     ends: tuple[str, str] | None,
 ) -> Golden:
-    """Returns golden predictions of models, perhaps calibrated, by the way of `predict`.
+    """Returns golden predictions of models, perhaps calibrated, as `predict` makes them of rows.
 
     They are made on CPU, since GPUs may round products to less than float32. Sequences beside a
     step of an isotonic scale are left out, where float32 rounding becomes visible. The ends of an

@@ -10,17 +10,20 @@ import numpy as np
 import tensorflow as tf
 
 from camformer_tf.data import rules, sequence
-from camformer_tf.model import calibration
+from camformer_tf.model import calibration, lookup
 
-Forward = Callable[[tf.Tensor], tf.Tensor]  # float32 (N, L, C) → (N, 1)
+Forward = Callable[[tf.Tensor], tf.Tensor]  # channels (N, L, C) or letters (N, L) → (N, 1)
+Values = Sequence[tf.Tensor]  # of a network's variables, in order
 
 
 @dataclasses.dataclass(frozen=True)
 class Served:
-    """What one export serves: the folded networks of its members, what they read, and the scale and
-    the intervals of their answers, if these are calibrated."""
+    """What one export serves: the folded networks of its members, each with its way by a table, if
+    it has one; what they read; and the scale and the intervals of their answers, if these are
+    calibrated."""
 
     networks: tuple[keras.Model, ...]
+    lookups: tuple[lookup.Lookup | None, ...]
     encoding: str
     rule: rules.Rule
     known: calibration.Calibration | None = None
@@ -32,20 +35,40 @@ class Served:
         return ["expression", *spread, *(["lower", "upper"] if self.known else [])]
 
 
-def forwards(served: Served, values: Sequence[Sequence[tf.Tensor]]) -> list[Forward]:
-    """Returns the networks of the members with these values for their variables, in order."""
+def of_channels(served: Served, values: Sequence[Values]) -> list[Forward]:
+    """Returns the networks of the members with these values, which read channels."""
 
-    def forward(network: keras.Model, held: Sequence[tf.Tensor]) -> Forward:
+    def forward(network: keras.Model, held: Values) -> Forward:
         return lambda onehot: network.stateless_call([], held, onehot, training=False)[0]
 
     return [forward(*both) for both in zip(served.networks, values, strict=True)]
 
 
+def of_letters(
+    served: Served, values: Sequence[Values], tables: Sequence[tf.Tensor | None]
+) -> list[Forward]:
+    """Returns the networks of the members with these values and tables, which read letters."""
+    channels = tf.constant(sequence.table(served.encoding))
+
+    def forward(whole: Forward, parts: lookup.Lookup | None, held: Values, table) -> Forward:
+        def call(letters):
+            onehot = tf.gather(channels, tf.cast(letters, tf.int32))
+            if parts is None:
+                return whole(onehot)
+            inputs = [onehot, parts.outputs(table, letters)]
+            return parts.rest.stateless_call([], parts.values_of_rest(held), inputs)[0]
+
+        return call
+
+    wholes = of_channels(served, values)
+    return [forward(*all) for all in zip(wholes, served.lookups, values, tables, strict=True)]
+
+
 def answer(
-    forwards: Sequence[Forward], known: calibration.Calibration | None, onehot: tf.Tensor
+    forwards: Sequence[Forward], known: calibration.Calibration | None, rows: tf.Tensor
 ) -> dict[str, tf.Tensor]:
-    """Returns what `calibration.answer` has, float32 (N,) each, of channels (N, L, C)."""
-    each = [tf.squeeze(forward(onehot), -1) for forward in forwards]
+    """Returns what `calibration.answer` has, float32 (N,) each, of channels or letters."""
+    each = [tf.squeeze(forward(rows), -1) for forward in forwards]
     scale = known.scale if known else calibration.Scale()
     mean = each[0] if len(each) == 1 else tf.reduce_mean(tf.stack(each), 0)
     found = {"expression": rescale(mean, scale)}
@@ -75,29 +98,26 @@ def rescale(values: tf.Tensor, scale: calibration.Scale) -> tf.Tensor:
     return tf.gather(y, piece) + tf.gather(slopes, piece) * (values - tf.gather(x, piece))
 
 
-def of_onehot(answer: Callable[[tf.Tensor], dict], onehot: tf.Tensor) -> dict[str, tf.Tensor]:
-    """Returns `answer` of channels, float32 (N, L, C), where N may be 0, which crashes convolutions
-    on CPU."""
-    count = tf.shape(onehot)[0]
-    some = tf.pad(onehot, [[0, tf.cast(count < 1, tf.int32)], [0, 0], [0, 0]])
-    return {name: values[:count] for name, values in answer(some).items()}
+def of_any_number(answer: Callable[[tf.Tensor], dict], rows: tf.Tensor) -> dict[str, tf.Tensor]:
+    """Returns `answer` of channels (N, L, C) or letters (N, L), where N may be 0, which crashes
+    convolutions on CPU."""
+    count = tf.shape(rows)[0]
+    lacking = [[0, tf.cast(count < 1, tf.int32)], *[[0, 0]] * (rows.shape.rank - 1)]
+    return {name: values[:count] for name, values in answer(tf.pad(rows, lacking)).items()}
 
 
 def of_sequences(
     answer: Callable[[tf.Tensor], dict], served: Served, sequences: tf.Tensor
 ) -> dict[str, tf.Tensor]:
-    """Returns `answer` of strings (N,), NaN where the model cannot read one; `valid` bool (N,); and
-    `reason` int32 (N,), which of `rules.reasons` holds. White space around a string is ignored.
-
-    Constants and gather, no lookup tables: they are as old as TensorFlow, and need no start.
-    """
-    table = sequence.table(served.encoding)
-    table[[ord("U"), ord("u")]] = table[ord("T")]
+    """Returns `answer` of the letters of strings (N,), NaN where the model cannot read one; `valid`
+    bool (N,); and `reason` int32 (N,), which of `rules.reasons` holds. White space around a string
+    is ignored."""
     trimmed = tf.strings.strip(sequences)
-    # Shorter strings are padded with zero bytes, which the table reads as N; longer ones are cut.
-    codes = tf.io.decode_raw(trimmed, tf.uint8, fixed_length=served.rule.length)
+    # Shorter strings are padded with zero bytes, which are read as N; longer ones are cut.
+    letters = tf.io.decode_raw(trimmed, tf.uint8, fixed_length=served.rule.length)
+    letters = tf.where(tf.equal(letters | 32, ord("u")), np.uint8(ord("T")), letters)
     reason = _judge(trimmed, served.rule)
-    found = of_onehot(answer, tf.gather(tf.constant(table), tf.cast(codes, tf.int32)))
+    found = of_any_number(answer, letters)
     valid = tf.equal(reason, 0)
     found = {name: tf.where(valid, one, np.float32(np.nan)) for name, one in found.items()}
     return {**found, "valid": valid, "reason": reason}

@@ -6,6 +6,7 @@ made of the same weights.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from pathlib import Path
 
@@ -30,46 +31,74 @@ def write(folder: Path, served: graph.Served) -> None:
     ]
     with tf.Graph().as_default():
         held = [_variables(network, f"member_{i}") for i, network in enumerate(served.networks, 1)]
-        signatures = _signatures(served, held)
+        read = [[variable.read_value() for variable in variables] for variables in held]
+        tables, start = _tables(served, read)
+        signatures = _signatures(served, read, tables)
         with v1.Session(config=v1.ConfigProto(device_count={"GPU": 0})) as session:
             for variables, arrays in zip(held, values, strict=True):
                 for variable, array in zip(variables, arrays, strict=True):
                     session.run(variable.initializer, {variable.initializer.inputs[1]: array})
             builder = v1.saved_model.Builder(str(folder))
             builder.add_meta_graph_and_variables(
-                session, [tf.saved_model.SERVING], signatures, strip_default_attrs=True
+                session,
+                [tf.saved_model.SERVING],
+                signatures,
+                main_op=start,
+                strip_default_attrs=True,
             )
             builder.save()
 
 
-def _variables(network, scope: str) -> list[tf.Variable]:
+def _variables(network: keras.Model, scope: str) -> list[tf.Variable]:
     return [
-        v1.get_variable(
-            f"{scope}/{variable.path}",
-            variable.shape,
-            tf.float32,
-            v1.zeros_initializer(),
-            use_resource=True,
-        )
+        _variable(f"{scope}/{variable.path}", variable.shape, v1.GraphKeys.GLOBAL_VARIABLES)
         for variable in network.variables
     ]
 
 
-def _signatures(served: graph.Served, held: list[list[tf.Variable]]) -> dict[str, object]:
-    values = [[variable.read_value() for variable in variables] for variables in held]
-    forwards = graph.forwards(served, values)
+def _tables(
+    served: graph.Served, values: list[graph.Values]
+) -> tuple[list[tf.Variable | None], tf.Operation | None]:
+    """Returns the members' tables, which are not saved, and what computes them at loading."""
+    tables, starts = [], []
+    for i, (parts, own) in enumerate(zip(served.lookups, values, strict=True), 1):
+        table = None
+        if parts:
+            rows = parts.table(own)
+            table = _variable(f"member_{i}/table", rows.shape, v1.GraphKeys.LOCAL_VARIABLES)
+            starts.append(table.assign(rows))
+        tables.append(table)
+    return tables, tf.group(*starts) if starts else None
 
-    def answer(onehot):
-        return graph.answer(forwards, served.known, onehot)
 
+def _variable(name: str, shape: tf.TensorShape, collection: str) -> tf.Variable:
+    start = v1.zeros_initializer()
+    return v1.get_variable(
+        name, shape, tf.float32, start, collections=[collection], use_resource=True
+    )
+
+
+def _signatures(
+    served: graph.Served, values: list[graph.Values], tables: list[tf.Variable | None]
+) -> dict[str, object]:
+    both = graph.of_channels(served, values), graph.of_letters(served, values, tables)
+    by_channels, by_letters = (
+        functools.partial(graph.answer, forwards, served.known) for forwards in both
+    )
     shape = [None, served.rule.length, sequence.channels(served.encoding)]
     return {
         "serving_default": _signature(
-            "sequence", tf.string, [None], lambda x: graph.of_sequences(answer, served, x)
+            "sequence", tf.string, [None], lambda x: graph.of_sequences(by_letters, served, x)
         ),
-        "onehot": _signature("onehot", tf.float32, shape, lambda x: graph.of_onehot(answer, x)),
+        "onehot": _signature(
+            "onehot", tf.float32, shape, lambda x: graph.of_any_number(by_channels, x)
+        ),
         "regress": _signature(
-            "inputs", tf.string, [None], lambda x: graph.of_examples(answer, served, x), _REGRESS
+            "inputs",
+            tf.string,
+            [None],
+            lambda x: graph.of_examples(by_letters, served, x),
+            _REGRESS,
         ),
     }
 

@@ -9,7 +9,7 @@ from camformer_tf.model import calibration
 from camformer_tf.serving import graph
 
 RULE = rules.Rule(length=8, length_margin=2, max_n=1)
-SERVED = graph.Served((), "onehot", RULE)
+SERVED = graph.Served((), (), "onehot", RULE)
 
 SEQUENCES = st.one_of(
     st.binary(max_size=14),
@@ -22,12 +22,12 @@ SEQUENCES = st.one_of(
 
 @pytest.fixture(scope="module")
 def judge():
-    def first_channels(onehot):
-        return {"expression": onehot[:, 0, 0]}
+    def first_letters(letters):
+        return {"expression": tf.cast(letters[:, 0], tf.float32)}
 
     @tf.function(input_signature=[tf.TensorSpec([None], tf.string)])
     def call(sequences):
-        return graph.of_sequences(first_channels, SERVED, sequences)
+        return graph.of_sequences(first_letters, SERVED, sequences)
 
     return call
 

@@ -12,6 +12,7 @@ from camformer_tf.serving import export, warmup
 
 OPERATIONS = Path(__file__).parents[1] / "golden" / "operations_2_12.txt"
 FLANKS = ["tricks.flanks.cut_left=3", "tricks.flanks.add_left=ACGTN", "model.padding=5"]
+LOOKUP = ["data.encoding=onehot_purine", "data.length=40"]
 
 
 def graph_of(folder) -> saved_model_pb2.SavedModel:
@@ -31,14 +32,28 @@ def signatures(exported):
     yield loaded.signatures
 
 
+@pytest.fixture(scope="module")
+def lookup_model(tmp_path_factory) -> Path:
+    """Mini, whose letters are looked up, for shorter sequences."""
+    settings = recipe.load("mini", LOOKUP)
+    path = tmp_path_factory.mktemp("model") / "mini.keras"
+    predict.save(rescnn.from_recipe(settings), path, settings)
+    return path
+
+
+@pytest.fixture(scope="module")
+def looking_up(lookup_model, tmp_path_factory):
+    return export.export([lookup_model], tmp_path_factory.mktemp("out") / "e")
+
+
 def test_its_operations_are_those_that_servers_of_tensorflow_2_12_know(
-    exported, replicates, tmp_path
+    exported, replicates, looking_up, tmp_path
 ):
     flanks = recipe.load("smoke", [*FLANKS, "model.residual=false"])
     predict.save(rescnn.from_recipe(flanks), tmp_path / "flanks.keras", flanks)
     others = [export.export([m], tmp_path / "e") for m in (replicates, tmp_path / "flanks.keras")]
     found = set()
-    for folder in (exported, *others):
+    for folder in (exported, looking_up, *others):
         definition = graph_of(folder).graph_def
         found |= {node.op for node in definition.node}
         assert not definition.library.function
@@ -136,3 +151,30 @@ def test_regress_refuses_what_is_no_example_of_one_sequence(signatures, some, ba
 def test_channels_of_another_shape_are_refused(signatures, some):
     with pytest.raises((ValueError, TypeError, tf.errors.InvalidArgumentError)):
         signatures["onehot"](onehot=tf.constant(sequence.encode(some, "onehot_purine")))
+
+
+def test_a_table_is_computed_at_loading_and_not_saved(looking_up):
+    weights = rescnn.parameters(recipe.load("mini").model, 40, 5) * 4
+    table = (6**5 + 1) * 6 * 256 * 4
+    size = sum(f.stat().st_size for f in looking_up.rglob("*") if f.is_file())
+    assert size < weights + 1_000_000 < table
+
+
+def test_letters_looked_up_give_what_channels_give_and_what_the_model_predicts(
+    lookup_model, looking_up
+):
+    draw = np.random.default_rng(5)
+    letters = draw.choice(np.frombuffer(b"ACGT", np.uint8), (30, 40))
+    letters[:10, draw.integers(0, 40, 3)] = ord("N")
+    given = sequence.text(letters)
+    signatures = tf.saved_model.load(str(looking_up)).signatures
+    looked = signatures["serving_default"](sequence=tf.constant([s.lower() for s in given]))
+    onehot = sequence.encode(given, "onehot_purine")
+    by_channels = signatures["onehot"](onehot=tf.constant(onehot))["expression"]
+    network, _ = predict.load_keras(lookup_model)
+    expected = network.predict(onehot, verbose=0)[:, 0]
+    assert looked["valid"].numpy().all()
+    for found in (looked["expression"], by_channels):
+        np.testing.assert_allclose(found, expected, atol=1e-6)
+    none = signatures["serving_default"](sequence=tf.constant([], tf.string))
+    assert none["expression"].shape == [0]
