@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import keras
@@ -61,8 +62,7 @@ def export(
         card.flanks(validation),
     )
     told = card.make(served, settings[0], validation)
-    out_dir.mkdir(exist_ok=True)
-    with rundir.new_folder(target) as folder:
+    with _home(out_dir), rundir.new_folder(target) as folder:
         extra = (folder / rundir.MODEL_CARD).parent
         if kind == "savedmodel":
             savedmodel.write(folder, served)
@@ -88,6 +88,19 @@ def _target(out_dir: Path, version: int | None) -> Path:
     if out_dir.is_dir():
         rundir.refuse_existing(target)
     return target
+
+
+@contextlib.contextmanager
+def _home(out_dir: Path) -> Iterator[None]:
+    """Makes the folder of the versions, and removes it if none came to be."""
+    made = not out_dir.is_dir()
+    out_dir.mkdir(exist_ok=True)
+    try:
+        yield
+    finally:
+        if made:
+            with contextlib.suppress(OSError):  # it is not empty
+                out_dir.rmdir()
 
 
 def _trained(path: Path) -> tuple[keras.Model, recipe.Recipe]:
