@@ -5,9 +5,11 @@
 
 Two servers of one export (random weights), one that batches and one with --max-batch-size 1, stand
 beside a process that calls the SavedModel itself. The turns go round, so that a noisy moment hits
-all; only one works at a time; figures are medians of the turns. Clients are a process of their own
-that shares the machine, over 127.0.0.1; each sends its next request when it has the answer. The
-table goes to benchmarks/RESULTS.md. `--soak` is in soak.py.
+all; only one works at a time; figures are medians of the turns, shares too, of what was measured
+in process just before. Clients are a process of their own that shares the machine, over 127.0.0.1;
+each sends its next request when it has the answer. One by one is the rate of a single client with
+a sequence a request where nothing is batched. The table goes to benchmarks/RESULTS.md. `--soak` is
+in soak.py.
 """
 
 from __future__ import annotations
@@ -53,18 +55,18 @@ def sequences(count: int) -> list[str]:
 # === In process ===
 
 
-def in_process(folder: str, seconds: str) -> None:
-    """Answers each line of standard input, a number of sequences a call, with sequences/s."""
+def in_process(folder: str) -> None:
+    """Answers each line of standard input, sequences a call and seconds, with sequences/s."""
     import tensorflow as tf
 
     call = tf.saved_model.load(folder).signatures["serving_default"]
     given = sequences(BATCH)
     print("ready", flush=True)
     for line in sys.stdin:
-        rows = int(line)
+        rows, seconds = int(line.split()[0]), float(line.split()[1])
         call(sequence=tf.constant(given[:rows]))
         start, done = time.perf_counter(), 0
-        while time.perf_counter() - start < float(seconds):
+        while time.perf_counter() - start < seconds:
             answer = call(sequence=tf.constant(given[:rows]))
             assert len(answer["expression"].numpy()) == rows
             done += rows
@@ -171,14 +173,15 @@ def apart(*arguments: str) -> list[float]:
 
 
 def measure(version: Path, repeats: int, seconds: float) -> tuple[dict, dict, dict[str, float]]:
-    """Returns sequences/s in process by rows; figures of the turns by case; peak memory (MiB)."""
+    """Returns sequences/s in process by rows; by case sequences/s, the median and 99th percentile
+    of what a request takes (ms), and the share of the rate in process; and peak memory (MiB)."""
     ports = ("--port", "0", "--grpc-port", "0")
     servers = {
         "batching": Server(version.parent, *ports),
         "one by one": Server(version.parent, *ports, "--max-batch-size", "1"),
     }
     alone = subprocess.Popen(
-        [sys.executable, __file__, "--one", "in_process", str(version), str(seconds)],
+        [sys.executable, __file__, "--one", "in_process", str(version)],
         stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=os.environ | QUIET,
     )  # fmt: skip
     assert alone.stdout.readline() == "ready\n"
@@ -186,14 +189,20 @@ def measure(version: Path, repeats: int, seconds: float) -> tuple[dict, dict, di
     cases += [("one by one", "REST", count, 1) for count in CLIENTS]
     rates = {rows: [] for rows in (*ROWS, BATCH)}
     found = {case: [] for case in cases}
+
+    def in_process_rate(rows: int, seconds: float) -> float:
+        print(rows, seconds, file=alone.stdin, flush=True)
+        return float(alone.stdout.readline())
+
     for turn in range(repeats + 1):  # the first one warms up
         for rows, kept in rates.items():
-            print(rows, file=alone.stdin, flush=True)
-            kept.append(float(alone.stdout.readline()))
+            kept.append(in_process_rate(rows, seconds))
         for case in cases:
             kind, way, count, rows = case
             numbers = map(str, (count, rows, seconds))
-            found[case].append(apart("clients", way, servers[kind].addresses[way], *numbers))
+            just_before = in_process_rate(BATCH, seconds / 2)
+            figures = apart("clients", way, servers[kind].addresses[way], *numbers)
+            found[case].append([*figures, figures[0] / just_before])
         print(f"turn {turn} of {repeats}", file=sys.stderr, flush=True)
     memory = {kind: server.memory() for kind, server in servers.items()}
     alone.kill()
@@ -211,17 +220,17 @@ def main(recipe_name: str, repeats: int, seconds: float) -> None:
     with tempfile.TemporaryDirectory() as folder:
         version = export(recipe_name, Path(folder, "exports"))
         rates, found, memory = measure(version, repeats, seconds)
-    best, one_by_one = max(rates.values()), found["one by one", "REST", 1, 1][0]
+    best, one_by_one = rates[BATCH], found["one by one", "REST", 1, 1][0]
     lines = [
-        "| way | clients | sequences a request | sequences/s | of the best in process | "
+        "| way | clients | sequences a request | sequences/s | of that in process | "
         "÷ one by one | p50, ms | p99, ms |",
         "|---|---|---|---|---|---|---|---|",
     ]
     for rows, rate in rates.items():
         lines.append(f"| in process | | {rows} | {rate:,.0f} | {rate / best:.0%} | | | |")
-    for (kind, way, count, rows), (rate, p50, p99) in found.items():
+    for (kind, way, count, rows), (rate, p50, p99, share) in found.items():
         lines.append(
-            f"| {kind}, {way} | {count} | {rows} | {rate:,.0f} | {rate / best:.0%} | "
+            f"| {kind}, {way} | {count} | {rows} | {rate:,.0f} | {share:.0%} | "
             f"{rate / one_by_one:.1f} | {p50:.1f} | {p99:.1f} |"
         )
     peaks = ", ".join(f"{kind} {mebi:,.0f}" for kind, mebi in memory.items())
