@@ -18,9 +18,8 @@ Values = Sequence[tf.Tensor]  # of a network's variables, in order
 
 @dataclasses.dataclass(frozen=True)
 class Served:
-    """What one export serves: the folded networks of its members, each with its way by a table, if
-    it has one; what they read; and the scale and the intervals of their answers, if these are
-    calibrated."""
+    """What one export serves: the folded networks of its members, the lookup of each that has one,
+    what they read, and the scale and the intervals of their answers, if these are calibrated."""
 
     networks: tuple[keras.Model, ...]
     lookups: tuple[lookup.Lookup | None, ...]
@@ -56,12 +55,13 @@ def of_letters(
             if parts is None:
                 return whole(onehot)
             inputs = [onehot, parts.outputs(table, letters)]
-            return parts.rest.stateless_call([], parts.values_of_rest(held), inputs)[0]
+            own = parts.values_of_rest(held)
+            return parts.rest.stateless_call([], own, inputs, training=False)[0]
 
         return call
 
     wholes = of_channels(served, values)
-    return [forward(*all) for all in zip(wholes, served.lookups, values, tables, strict=True)]
+    return [forward(*one) for one in zip(wholes, served.lookups, values, tables, strict=True)]
 
 
 def answer(
