@@ -92,12 +92,10 @@ def training(name: str, overrides: list[str], examples, batch: int, *, whole_epo
 def prediction(overrides: list[str], letters: np.ndarray, batch: int) -> float:
     """Returns sequences/s."""
     from camformer_tf import recipe
-    from camformer_tf.model import predict, rescnn
+    from camformer_tf.model import predictors, rescnn
 
     settings = recipe.load("mini", overrides)
-    predictor = predict.folding_predictor(
-        rescnn.from_recipe(settings), settings, "mixed_bfloat16", batch
-    )
+    predictor = predictors.folding(rescnn.from_recipe(settings), settings, "mixed_bfloat16", batch)
     predictor(letters)
     start, done = time.perf_counter(), 0
     while time.perf_counter() - start < SECONDS:
@@ -127,12 +125,12 @@ def length(letters: int) -> dict[str, float]:
 
 def validation(size: int) -> dict[str, float]:
     from camformer_tf import recipe
-    from camformer_tf.model import predict, rescnn
+    from camformer_tf.model import predictors, rescnn
     from camformer_tf.training import callbacks, optimizer
 
     settings, examples = recipe.load("mini"), example_set(size, 110)
     model = rescnn.from_recipe(settings)
-    predictor = predict.folding_predictor(model, settings)
+    predictor = predictors.folding(model, settings)
     predictor(examples.letters[:2048])
     known, seconds = predictor(examples.letters), {}
     for what, predicted in (("all", predictor), ("scores alone", lambda letters: known)):

@@ -118,14 +118,19 @@ def train_ours(name: str, precision: str, folder: str) -> None:
 def predict_ours(name: str, precision: str, folder: str) -> None:
     from camformer_tf import recipe
     from camformer_tf.data import records as record_sets
-    from camformer_tf.model import predict, rescnn
+    from camformer_tf.model import rescnn
 
     settings = recipe.load(name)
     model = rescnn.from_recipe(settings)
-    if hasattr(predict, "folding_predictor"):
-        predictor = predict.folding_predictor(model, settings, precision)
-    else:
-        predictor = predict.letters_predictor(model, settings.data.encoding)
+    try:
+        from camformer_tf.model import predictors
+
+        folding = predictors.folding
+    except ImportError:  # an older checkout
+        from camformer_tf.model import predict
+
+        folding = predict.folding_predictor
+    predictor = folding(model, settings, precision)
     letters = record_sets.read(Path(folder), "train").letters[:2048]
 
     def work() -> int:

@@ -20,7 +20,7 @@ from pathlib import Path
 import keras, numpy as np
 from camformer_tf import recipe
 from camformer_tf.data import dataset, records, sequence
-from camformer_tf.model import predict, rescnn
+from camformer_tf.model import predictors, rescnn
 from camformer_tf.training import callbacks, loop, optimizer, strategy
 
 kind, name, dropout, in_graph, epochs, folder, out = sys.argv[1:]
@@ -44,7 +44,7 @@ scores = callbacks.CorrelationScores(
     validation.letters,
     validation.expression,
     loss=optimizer.loss("l1"),
-    predict=predict.letters_predictor(model, "onehot"),
+    predict=predictors.plain(model, "onehot"),
 )
 loop.train(model, batches, loss=optimizer.loss("l1"), table=sequence.table("onehot"),
            strategy=made.strategy, epochs=int(epochs), batch_size=128, callbacks=[scores],

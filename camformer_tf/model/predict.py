@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
 import json
 import zipfile
 from collections.abc import Callable, Iterator, Sequence
@@ -15,11 +14,9 @@ import tensorflow as tf
 
 from camformer_tf import errors, progress, recipe, rundir
 from camformer_tf.data import predictions, rows, rules, sequence
-from camformer_tf.model import calibration, lookup, rescnn
+from camformer_tf.model import calibration, predictors, rescnn
 
 OUTPUTS = ("expression", "spread", "lower", "upper")  # what models may say of a sequence
-
-Predictor = Callable[[np.ndarray], np.ndarray]  # letters uint8 (N, L) → prediction float32 (N,)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,79 +24,9 @@ class Model:
     """A loaded model: how it predicts, which sequences it can read, and, of an export, all that it
     says, by name."""
 
-    predict: Predictor
+    predict: predictors.Predictor
     rule: rules.Rule
     answer: Callable[[np.ndarray], dict[str, np.ndarray]] | None = None
-
-
-def letters_predictor(
-    model: keras.Model, encoding: str, batch_size: int = recipe.PREDICT_BATCH_SIZE
-) -> Predictor:
-    """Returns a function that predicts with the model's weights of the moment it is called, on one
-    replica whatever the strategy."""
-    table = tf.constant(sequence.table(encoding))
-
-    @tf.function(reduce_retracing=True)
-    def forward(batch):
-        return tf.reshape(model(tf.gather(table, tf.cast(batch, tf.int32)), training=False), [-1])
-
-    return _batched(forward, batch_size)
-
-
-def folding_predictor(
-    model: keras.Model,
-    settings: recipe.Recipe,
-    precision: str = "float32",
-    batch_size: int = recipe.PREDICT_BATCH_SIZE,
-) -> Predictor:
-    """Returns a function that predicts with the weights of the moment it is called, normalisations
-    folded into convolutions; on one replica whatever the strategy, and in `precision` whatever the
-    model was trained in."""
-    of_now = _folding(model, settings, precision, batch_size)
-    return lambda letters: of_now()(letters)
-
-
-def _folding(
-    model: keras.Model, settings: recipe.Recipe, precision: str, batch_size: int
-) -> Callable[[], Predictor]:
-    """Returns a function that returns a predictor with the model's weights of that moment."""
-    folded = rescnn.from_recipe(settings, precision, folded=True)
-    parts = lookup.of(folded, settings) if precision == "float32" else None
-    if parts:
-        channels = tf.constant(sequence.table(settings.data.encoding))
-
-        @tf.function(reduce_retracing=True)
-        def forward(table, batch):
-            onehot = tf.gather(channels, tf.cast(batch, tf.int32))
-            found = parts.rest([onehot, parts.outputs(table, batch)], training=False)
-            return tf.reshape(found, [-1])
-
-    else:
-        whole = letters_predictor(folded, settings.data.encoding, batch_size)
-
-    def of_now() -> Predictor:
-        rescnn.fold(model, folded)
-        if not parts:
-            return whole
-        return _batched(functools.partial(forward, parts.table()), batch_size)
-
-    return of_now
-
-
-def _batched(forward: Callable[[tf.Tensor], tf.Tensor], batch_size: int) -> Predictor:
-    """Returns `forward` over letters of any number, in batches of one size. The last is padded,
-    since an odd one costs a trace, and an empty one crashes convolutions on CPU."""
-
-    def predict(letters: np.ndarray) -> np.ndarray:
-        size = min(batch_size, max(len(letters), 1))
-        parts = []
-        for start in range(0, len(letters), size):
-            batch = letters[start : start + size]
-            padded = np.pad(batch, [(0, size - len(batch)), (0, 0)], constant_values=ord("N"))
-            parts.append(forward(tf.constant(padded)).numpy()[: len(batch)])
-        return np.concatenate(parts) if parts else np.empty(0, np.float32)
-
-    return predict
 
 
 def save(
@@ -178,7 +105,7 @@ def of_network(
     batch_size: int = recipe.PREDICT_BATCH_SIZE,
 ) -> Model:
     """Returns a network of a recipe as a model."""
-    return Model(_folding(network, settings, precision, batch_size)(), rule(settings))
+    return Model(predictors.snapshots(network, settings, precision, batch_size)(), rule(settings))
 
 
 def rule(settings: recipe.Recipe) -> rules.Rule:
@@ -334,7 +261,7 @@ def _of_export(folder: Path, encoding: str, rule: rules.Rule, batch_size: int) -
         found = exported.signatures["onehot"](onehot=tf.gather(table, tf.cast(batch, tf.int32)))
         return tf.stack([found[name] for name in names], 1)
 
-    whole = _batched(forward, batch_size)
+    whole = predictors.batched(forward, batch_size)
 
     def answer(letters: np.ndarray) -> dict[str, np.ndarray]:
         return dict(zip(names, whole(letters).reshape(-1, len(names)).T, strict=True))

@@ -13,7 +13,7 @@ import tensorflow as tf
 
 from camformer_tf import errors, recipe, rundir
 from camformer_tf.data import rows, sequence
-from camformer_tf.model import calibration, lookup, predict, rescnn
+from camformer_tf.model import calibration, lookup, predict, predictors, rescnn
 from camformer_tf.serving import card, formats, golden, graph, savedmodel, warmup
 
 FORMATS = ("savedmodel", *formats.FILES)
@@ -137,7 +137,7 @@ def _served(
 
 def _unfolded(network: keras.Model, settings: recipe.Recipe) -> predict.Model:
     """Returns a network as it was trained, which shares no short cut with what is exported."""
-    predictor = predict.letters_predictor(network, settings.data.encoding)
+    predictor = predictors.plain(network, settings.data.encoding)
     return predict.Model(predictor, predict.rule(settings))
 
 

@@ -25,7 +25,7 @@ from camformer_tf.data import (
     targets,
     text,
 )
-from camformer_tf.model import predict, rescnn
+from camformer_tf.model import predict, predictors, rescnn
 from camformer_tf.training import (
     callbacks,
     checkpoint,
@@ -231,7 +231,7 @@ def _callbacks(
         validation.expression,
         loss=optimizer.loss(train.loss),
         # In float32, in which the model is saved and served: so the scores are the served model's.
-        predict=predict.folding_predictor(model, settings),
+        predict=predictors.folding(model, settings),
         weight=validation.weight,
     )
     schedule = {

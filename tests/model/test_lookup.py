@@ -5,7 +5,7 @@ import pytest
 import tensorflow as tf
 
 from camformer_tf import recipe
-from camformer_tf.model import lookup, predict, rescnn
+from camformer_tf.model import lookup, predict, predictors, rescnn
 
 BLOCKS = [
     {"filters": 128, "kernel": 3},
@@ -59,7 +59,7 @@ def test_predictions_are_those_of_the_whole_network(settings):
     network = network_of(settings)
     draw = np.random.default_rng(0)
     letters = draw.choice(np.frombuffer(b"ACGTNacgtn?\0\xff", np.uint8), (40, settings.data.length))
-    expected = predict.letters_predictor(network, settings.data.encoding)(letters)
+    expected = predictors.plain(network, settings.data.encoding)(letters)
     found = predict.of_network(network, settings).predict(letters)
     # Sums of float32 in another order, folded besides: 3e-5 of a standard deviation seen.
     np.testing.assert_allclose(found, expected, rtol=0, atol=1e-4 * expected.std())
@@ -88,10 +88,10 @@ def test_predictions_are_those_of_the_weights_of_the_moment():
     settings = settings_of()
     network = network_of(settings)
     letters = np.full((2, 110), ord("A"), np.uint8)
-    predictor = predict.folding_predictor(network, settings)
+    predictor = predictors.folding(network, settings)
     before = predictor(letters)
     network.get_layer("conv_1").bias.assign_add(np.ones(128))
-    expected = predict.letters_predictor(network, "onehot")(letters)
+    expected = predictors.plain(network, "onehot")(letters)
     np.testing.assert_allclose(predictor(letters), expected, rtol=1e-5)
     assert np.abs(before - expected).min() > 1e-3
 
@@ -112,6 +112,6 @@ def test_other_networks_are_not_parted(settings):
     assert parts_of(settings) is None
     letters = np.full((2, 110), ord("C"), np.uint8)
     network = network_of(settings)
-    expected = predict.letters_predictor(network, settings.data.encoding)(letters)
+    expected = predictors.plain(network, settings.data.encoding)(letters)
     found = predict.of_network(network, settings).predict(letters)
     np.testing.assert_allclose(found, expected, rtol=1e-4)

@@ -8,7 +8,7 @@ import pytest
 
 from camformer_tf import errors, recipe, rundir
 from camformer_tf.data import predictions, records, sequence
-from camformer_tf.model import predict, rescnn
+from camformer_tf.model import predict, predictors, rescnn
 
 PRECISIONS = ("float32", "mixed_bfloat16")
 SETTINGS = recipe.load("smoke", ["data.encoding=onehot_purine"])
@@ -33,23 +33,21 @@ def letters() -> np.ndarray:
 
 def test_predictions_are_those_of_keras_on_the_encoded_sequences(network, letters):
     expected = network.predict(sequence.encode(sequence.text(letters), "onehot_purine"), verbose=0)
-    ours = predict.letters_predictor(network, "onehot_purine")(letters)
+    ours = predictors.plain(network, "onehot_purine")(letters)
     assert ours.dtype == np.float32 and ours.shape == (70,)
     np.testing.assert_allclose(ours, expected[:, 0], atol=1e-6)  # another batch size
 
 
 @pytest.mark.parametrize("batch_size", [1, 64, 70, 1000])
 def test_predictions_hardly_depend_on_the_batch_size(network, letters, batch_size):
-    whole = predict.letters_predictor(network, "onehot_purine", 35)(letters)
-    parts = predict.letters_predictor(network, "onehot_purine", batch_size)(letters)
+    whole = predictors.plain(network, "onehot_purine", 35)(letters)
+    parts = predictors.plain(network, "onehot_purine", batch_size)(letters)
     # float32 sums in another order: 5e-7 seen between batches of 1 and 256
     np.testing.assert_allclose(parts, whole, atol=2e-6)
 
 
 def test_no_sequence_gives_no_prediction(network):
-    assert (
-        predict.letters_predictor(network, "onehot_purine")(np.empty((0, 110), np.uint8)).size == 0
-    )
+    assert predictors.plain(network, "onehot_purine")(np.empty((0, 110), np.uint8)).size == 0
 
 
 def test_a_saved_model_carries_its_recipe_and_loads_in_plain_keras(saved, network, letters):
