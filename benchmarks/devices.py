@@ -17,7 +17,7 @@ from pathlib import Path
 import records  # the benchmark of that name, for its save()
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
-import agreement
+from support import agreement
 
 CASES = {
     "SGD, rate 0.001, no dropout": ("sgd", 0.0),

@@ -46,7 +46,8 @@ def training(name: str, overrides: list[str], examples, batch: int, *, whole_epo
     import keras
 
     from camformer_tf import recipe
-    from camformer_tf.data import dataset, sequence
+    from camformer_tf.batches import dataset
+    from camformer_tf.data import sequence
     from camformer_tf.model import rescnn
     from camformer_tf.training import loop, optimizer, strategy
 

@@ -33,7 +33,7 @@ def reading(name: str, way: str, folder: str) -> float:
     import tensorflow as tf
 
     from camformer_tf import recipe
-    from camformer_tf.data import augment, dataset, targets
+    from camformer_tf.batches import augment, dataset, targets
     from camformer_tf.training import loop
 
     mode, tricks = WAYS[way]

@@ -116,7 +116,8 @@ def drain(batches) -> tuple[float, int]:
 def _read(records: Path, mode: str, encoded: bool) -> tuple[float, int]:
     import tensorflow as tf
 
-    from camformer_tf.data import dataset, sequence
+    from camformer_tf.batches import dataset
+    from camformer_tf.data import sequence
 
     batches = dataset.load(records, "train", 1024, seed=1, mode=mode).epoch(0)
     if encoded:

@@ -37,8 +37,8 @@ QUIET = {"TF_CPP_MIN_LOG_LEVEL": "3"}
 def export(recipe_name: str, out: Path, seed: int = 0) -> Path:
     """Exports a network with random weights, and returns the folder of the new version."""
     from camformer_tf import recipe
+    from camformer_tf.export import export
     from camformer_tf.model import predict, rescnn
-    from camformer_tf.serving import export
 
     settings = recipe.load(recipe_name, [f"train.seed={seed}"])
     with tempfile.TemporaryDirectory() as folder:

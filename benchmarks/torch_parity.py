@@ -25,7 +25,7 @@ import torch
 from camformer_tf import recipe
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
-import parity
+from support import parity
 
 RECIPES = ("original", "small", "mini")
 _SIZE, _STEPS, _BATCHES = 2, 20, 10

@@ -74,7 +74,8 @@ def train_ours(name: str, precision: str, folder: str) -> None:
     import keras
 
     from camformer_tf import recipe
-    from camformer_tf.data import dataset, sequence
+    from camformer_tf.batches import dataset
+    from camformer_tf.data import sequence
     from camformer_tf.model import rescnn
     from camformer_tf.training import loop, optimizer, strategy
 
@@ -145,7 +146,7 @@ def torch_network(name: str, precision: str):
     import torch
 
     sys.path.insert(0, str(TESTS))
-    import torch_model
+    from support import torch_model
 
     from camformer_tf import recipe
     from camformer_tf.data import sequence

@@ -6,4 +6,6 @@ cd "$(dirname "$0")/.."
 bin/install.sh test
 .venv/bin/ruff check .
 .venv/bin/ruff format --check .
+.venv/bin/mypy
+.venv/bin/codespell
 exec .venv/bin/python -m pytest -n 2 --dist loadfile "$@"

@@ -41,7 +41,8 @@ _PARAMETERS = {
 @dataclasses.dataclass(frozen=True)
 class GridRun:
     """One run of the grid: its published ID and name, and its recipe as a shipped one and the
-    values that differ, such as train.loss=huber."""
+    values that differ, such as train.loss=huber.
+    """
 
     run_id: int
     name: str

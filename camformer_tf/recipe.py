@@ -81,7 +81,8 @@ class Block:
 @dataclasses.dataclass(frozen=True)
 class ModelConfig:
     """The residual CNN. With `residual`, blocks 1+2, 3+4, … form pairs: the output of a pair's
-    first block is added to that of its second. `padding`: "same", or zeros added on each side."""
+    first block is added to that of its second. `padding`: "same", or zeros added on each side.
+    """
 
     blocks: tuple[Block, ...]
     residual: bool = True
@@ -112,7 +113,8 @@ class TrainConfig:
 @dataclasses.dataclass(frozen=True)
 class Tails:
     """Which examples are seen `times` times an epoch: those whose expression is below the training
-    set's quantile `below`, or above its quantile `above`."""
+    set's quantile `below`, or above its quantile `above`.
+    """
 
     below: Share = 0.0
     above: Share = 1.0
@@ -122,7 +124,8 @@ class Tails:
 @dataclasses.dataclass(frozen=True)
 class Flanks:
     """Letters that are cut off each end of every sequence, and those that are put there instead,
-    within the network."""
+    within the network.
+    """
 
     cut_left: Whole = 0
     cut_right: Whole = 0

@@ -20,7 +20,8 @@ def path(text: str) -> Path | Remote:
 @dataclasses.dataclass(frozen=True)
 class Remote:
     """What this package uses of `pathlib.Path`, for a URL. What is not there is FileNotFoundError
-    here too; any other failure (no right, no such scheme) is UserError."""
+    here too; any other failure (no right, no such scheme) is UserError.
+    """
 
     url: str
 

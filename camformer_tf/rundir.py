@@ -1,19 +1,15 @@
-"""The only place that knows the names of a run's files, and how files come into place whole.
-
-A file or folder beyond this machine is made here and copied, its marker last.
-"""
+"""A run's folder: the names of its files, and what run.json holds."""
 
 from __future__ import annotations
 
-import contextlib
-import os
-import shutil
-import tempfile
-import uuid
-from collections.abc import Iterator
+import dataclasses
+import importlib.metadata
+import json
+import platform
 from pathlib import Path
 
-from camformer_tf import errors, remote
+import camformer_tf
+from camformer_tf import errors, files
 
 RECIPE = "recipe.yaml"
 RUN = "run.json"
@@ -27,9 +23,6 @@ RECORDS = "records.json"  # the manifest of the records that it was trained on
 REPLICATES = "replicates.csv"
 REPORT = "report.html"
 CALIBRATION = "calibration.json"
-MODEL_CARD = "assets.extra/model_card.json"  # in an export, as are
-GOLDEN = "assets.extra/golden.json"
-WARM_UP = "assets.extra/tf_serving_warmup_requests"  # TensorFlow Serving's name
 
 
 def replicate(seed: int | str) -> str:
@@ -44,152 +37,61 @@ def replicates(path: Path) -> list[Path]:
     return sorted(run.parent for run in path.glob(f"{replicate('*')}/{RECIPE}"))
 
 
-@contextlib.contextmanager
-def new_file(path: Path | remote.Remote, *, overwrite: bool = False) -> Iterator[Path]:
-    """Yields a temporary sibling that takes the name `path` if the block ends without an error.
-
-    Raises:
-        errors.UserError: `path` exists already (unless overwrite), or its folder does not.
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """The contents of run.json; seconds are of the process that finished the run, rates of the
+    training steps.
     """
-    refuse_existing(path, overwrite=overwrite)
-    if isinstance(path, remote.Remote):
-        with tempfile.TemporaryDirectory() as folder:
-            yield Path(folder, path.name)
-            _copy([Path(folder, path.name)], [path])
-        return
-    temporary = _sibling(path)
-    try:
-        yield temporary
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
+    versions: dict[str, str]
+    devices: list[str]
+    strategy: str
+    workers: int
+    precision: str
+    data: str
+    parameters: int
+    records_manifest_sha256: str
+    epochs: int
+    best_epoch: int
+    best_score: float
+    best_pearson: float
+    best_spearman: float
+    best_loss: float
+    stopped: str
+    seconds: float
+    sequences_per_second: float
 
-@contextlib.contextmanager
-def new_folder(
-    path: Path | remote.Remote, *, overwrite: bool = False, marker: str = ""
-) -> Iterator[Path]:
-    """Yields a temporary sibling folder that takes the name `path` if the block ends well.
-
-    Args:
-        path: the folder to come.
-        overwrite: whether a folder already there may be replaced, at the end and not before.
-        marker: the file by which a folder is known to be one of ours; none other is replaced.
-
-    Raises:
-        errors.UserError: `path` exists already, or is not ours to replace.
-    """
-    refuse_existing(path, overwrite=overwrite, marker=marker)
-    if isinstance(path, remote.Remote):
-        with tempfile.TemporaryDirectory() as folder:
-            yield Path(folder)
-            refuse_existing(path, overwrite=overwrite, marker=marker)
-            for file in _listed(path, marker):
-                file.unlink()
-            files = _listed(Path(folder), marker)[::-1]  # the marker last
-            _copy(files, [path / file.name for file in files])
-        return
-    given, path = path, path.resolve()  # a link stays, and "." has a name
-    temporary = _sibling(path)
-    temporary.mkdir()
-    try:
-        yield temporary
-        refuse_existing(given, overwrite=overwrite, marker=marker)  # made by another meanwhile
-        if path.exists():
-            old = temporary.with_suffix(".old")
-            path.rename(old)
-            temporary.rename(path)
-            shutil.rmtree(old)
-        else:
-            temporary.rename(path)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
-
-
-@contextlib.contextmanager
-def locked(path: Path) -> Iterator[None]:
-    """Keeps the path from other processes of this kind meanwhile. What is killed keeps nothing.
-
-    Raises:
-        errors.UserError: another process has it.
-    """
-    try:
-        import fcntl
-    except ImportError:  # Windows
-        yield
-        return
-    lock = _lock(path)
-    with lock.open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            raise errors.UserError(f"{path}: another process is training it just now.") from error
-        try:
-            yield
-        finally:
-            lock.unlink(missing_ok=True)
-
-
-def is_locked(path: Path) -> bool:
-    """Returns whether another process on this machine has the path locked."""
-    try:
-        import fcntl
-
-        with _lock(path).open() as file:
-            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    except (ImportError, OSError):  # Windows; no lock
-        pass
-    return False
-
-
-def refuse_existing(
-    path: Path | remote.Remote, *, overwrite: bool = False, marker: str = ""
-) -> None:
-    """Raises UserError unless `path` may be written: free, or ours and to be overwritten."""
-    refuse_homeless(path)
-    if not path.exists():
-        return
-    if not overwrite:
-        raise errors.UserError(
-            f"{path}: exists already. Choose another name, or pass --overwrite where the command "
-            "has it."
-        )
-    if marker and not (path / marker).is_file() and (path.is_file() or any(path.iterdir())):
-        raise errors.UserError(
-            f"{path}: holds no {marker}, so it is not replaced even with --overwrite. "
-            "Choose another name, or remove it yourself."
+    def summary(self) -> str:
+        """Returns the run in a line for a person."""
+        return (
+            f"best epoch {self.best_epoch} of {self.epochs} (r + rho {self.best_score:.4f}); "
+            f"{self.stopped}; {self.seconds:,.0f} s, {self.sequences_per_second:,.0f} sequences/s"
         )
 
 
-def _listed(folder: Path | remote.Remote, marker: str) -> list:
-    """Returns the files of a flat folder that may not be there, the marker first."""
-    files = folder.iterdir() if folder.is_dir() else []
-    return sorted(files, key=lambda file: (file.name != marker, file.name))
+def library_versions() -> dict[str, str]:
+    """Returns the versions that a run depends on."""
+    return {
+        "camformer_tf": camformer_tf.__version__,
+        **{name: importlib.metadata.version(name) for name in ("tensorflow", "keras", "numpy")},
+        "python": platform.python_version(),
+    }
 
 
-def _copy(files: list[Path], targets: list[remote.Remote]) -> None:
-    """Copies all files, or removes those that came to be."""
-    for i, (file, target) in enumerate(zip(files, targets, strict=True)):
-        try:
-            target.copy_from(file)
-        except errors.UserError:
-            for made in targets[: i + 1]:
-                with contextlib.suppress(OSError, errors.UserError):
-                    made.unlink()
-            raise
+def save(run: Run, run_dir: Path) -> None:
+    """Writes run.json, the last of a run's files: with it, the run is finished."""
+    with files.new_file(run_dir / RUN) as temporary:
+        temporary.write_text(json.dumps(dataclasses.asdict(run), indent=2) + "\n")
 
 
-def refuse_homeless(path: Path | remote.Remote) -> None:
-    """Raises UserError unless the folder is there in which `path` is to lie."""
-    if isinstance(path, Path) and not path.parent.is_dir():
-        raise errors.UserError(f"{path}: the folder {path.parent} does not exist. Make it first.")
+def load(run_dir: Path) -> Run:
+    """Returns what run.json says.
 
-
-def _lock(path: Path) -> Path:
-    return path.resolve().with_name(f".{path.resolve().name}.lock")
-
-
-def _sibling(path: Path) -> Path:
-    return path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.tmp")
+    Raises:
+        errors.UserError: there is none, or it is of another version.
+    """
+    path = run_dir / RUN
+    try:
+        return Run(**json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError) as error:
+        raise errors.UserError(f"{path}: is no run.json of this version ({error}).") from error

@@ -3,7 +3,10 @@ from pathlib import Path
 import hypothesis
 import pytest
 
-from camformer_tf.data import rules, simulate
+from camformer_tf.data import rules
+from camformer_tf.simulation import simulate
+
+pytest_plugins = ["support.untrained"]
 
 hypothesis.settings.register_profile("no deadline", deadline=None)  # busy machines are slow
 hypothesis.settings.load_profile("no deadline")

@@ -82,8 +82,10 @@ def test_python_in_the_docs_compiles_and_names_what_exists():
         for block in re.findall(r"```python\n(.*?)```", page.read_text(), re.S):
             compile(block, str(page), "exec")
             for room, names in re.findall(r"from (camformer_tf[\w.]*) import ([\w, ]+)", block):
-                for name in names.split(", "):
-                    module = importlib.import_module(f"{room}.{name}")
+                for item in names.split(", "):
+                    module_name, _, alias = item.partition(" as ")
+                    name = alias or module_name
+                    module = importlib.import_module(f"{room}.{module_name}")
                     for used in re.findall(rf"(?<![\w.]){name}\.(\w+)\(", block):
                         assert hasattr(module, used), f"{page.name}: {name}.{used}"
 

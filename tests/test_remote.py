@@ -8,7 +8,8 @@ import tensorflow as tf
 from click.testing import CliRunner
 
 from camformer_tf import cli, errors, remote, rundir
-from camformer_tf.data import dataset, manifest, records, verify
+from camformer_tf.batches import dataset
+from camformer_tf.data import manifest, records, verify
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from camformer_tf import errors, rundir
+from camformer_tf import errors, files
 
 
 def tree(folder: Path) -> dict[str, str]:
@@ -25,7 +25,7 @@ def folder_with(path: Path, **files: str) -> Path:
 
 def test_a_new_file_takes_its_name_at_the_end(tmp_path):
     path = tmp_path / "out.txt"
-    with rundir.new_file(path) as temporary:
+    with files.new_file(path) as temporary:
         temporary.write_text("new")
         assert not path.exists() and temporary.parent == tmp_path
     assert tree(tmp_path) == {"out.txt": "new"}
@@ -33,14 +33,14 @@ def test_a_new_file_takes_its_name_at_the_end(tmp_path):
 
 @pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt, SystemExit])
 def test_a_failure_leaves_no_file(tmp_path, error):
-    with pytest.raises(error), rundir.new_file(tmp_path / "out.txt") as temporary:
+    with pytest.raises(error), files.new_file(tmp_path / "out.txt") as temporary:
         temporary.write_text("half")
         raise error
     assert not os.listdir(tmp_path)
 
 
 def test_a_file_that_nobody_wrote_leaves_nothing(tmp_path):
-    with pytest.raises(FileNotFoundError), rundir.new_file(tmp_path / "out.txt"):
+    with pytest.raises(FileNotFoundError), files.new_file(tmp_path / "out.txt"):
         pass
     assert not os.listdir(tmp_path)
 
@@ -48,13 +48,13 @@ def test_a_file_that_nobody_wrote_leaves_nothing(tmp_path):
 def test_an_existing_file_is_refused_before_any_work(tmp_path):
     (tmp_path / "out.txt").write_text("old")
     with pytest.raises(errors.UserError, match="out.txt: exists already. Choose another name"):
-        rundir.new_file(tmp_path / "out.txt").__enter__()
+        files.new_file(tmp_path / "out.txt").__enter__()
     assert tree(tmp_path) == {"out.txt": "old"}
 
 
 def test_an_existing_file_is_replaced_with_overwrite(tmp_path):
     (tmp_path / "out.txt").write_text("old")
-    with rundir.new_file(tmp_path / "out.txt", overwrite=True) as temporary:
+    with files.new_file(tmp_path / "out.txt", overwrite=True) as temporary:
         temporary.write_text("new")
         assert tree(tmp_path)["out.txt"] == "old"
     assert tree(tmp_path) == {"out.txt": "new"}
@@ -64,14 +64,14 @@ def test_an_old_file_survives_a_failure_with_overwrite(tmp_path):
     (tmp_path / "out.txt").write_text("old")
     with (
         pytest.raises(ValueError),
-        rundir.new_file(tmp_path / "out.txt", overwrite=True) as temporary,
+        files.new_file(tmp_path / "out.txt", overwrite=True) as temporary,
     ):
         temporary.write_text("half")
         raise ValueError
     assert tree(tmp_path) == {"out.txt": "old"}
 
 
-@pytest.mark.parametrize("new", [rundir.new_file, rundir.new_folder])
+@pytest.mark.parametrize("new", [files.new_file, files.new_folder])
 def test_a_missing_parent_is_named(tmp_path, new):
     path = tmp_path / "nowhere" / "out"
     with pytest.raises(errors.UserError, match=f"the folder {path.parent} does not exist. Make"):
@@ -81,7 +81,7 @@ def test_a_missing_parent_is_named(tmp_path, new):
 
 def test_names_without_a_folder_lie_in_the_current_one(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    with rundir.new_file(Path("a")) as file, rundir.new_folder(Path("b")) as folder:
+    with files.new_file(Path("a")) as file, files.new_folder(Path("b")) as folder:
         file.write_text("1")
         (folder / "c").write_text("2")
     assert tree(tmp_path) == {"a": "1", "b/c": "2"}
@@ -92,7 +92,7 @@ def test_names_without_a_folder_lie_in_the_current_one(tmp_path, monkeypatch):
 
 def test_a_new_folder_takes_its_name_at_the_end(tmp_path):
     path = tmp_path / "out"
-    with rundir.new_folder(path) as temporary:
+    with files.new_folder(path) as temporary:
         (temporary / "a").write_text("new")
         assert not path.exists() and temporary.parent == tmp_path
     assert tree(tmp_path) == {"out/a": "new"}
@@ -100,7 +100,7 @@ def test_a_new_folder_takes_its_name_at_the_end(tmp_path):
 
 @pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt, SystemExit])
 def test_a_failure_leaves_no_folder(tmp_path, error):
-    with pytest.raises(error), rundir.new_folder(tmp_path / "out") as temporary:
+    with pytest.raises(error), files.new_folder(tmp_path / "out") as temporary:
         (temporary / "a").write_text("half")
         raise error
     assert not os.listdir(tmp_path)
@@ -110,14 +110,14 @@ def test_a_failure_leaves_no_folder(tmp_path, error):
 def test_an_existing_folder_is_refused_without_overwrite(tmp_path, files):
     path = folder_with(tmp_path / "out", **files)
     with pytest.raises(errors.UserError, match="out: exists already. Choose another name"):
-        rundir.new_folder(path, marker="mark").__enter__()
+        files.new_folder(path, marker="mark").__enter__()
     assert tree(path) == files and os.listdir(tmp_path) == ["out"]
 
 
 @pytest.mark.parametrize("files", [{}, {"mark": "1", "a": "2"}])
 def test_a_marked_or_empty_folder_is_replaced_with_overwrite(tmp_path, files):
     path = folder_with(tmp_path / "out", **files)
-    with rundir.new_folder(path, overwrite=True, marker="mark") as temporary:
+    with files.new_folder(path, overwrite=True, marker="mark") as temporary:
         (temporary / "b").write_text("new")
         assert tree(path) == files
     assert tree(tmp_path) == {"out/b": "new"} and os.listdir(tmp_path) == ["out"]
@@ -126,14 +126,14 @@ def test_a_marked_or_empty_folder_is_replaced_with_overwrite(tmp_path, files):
 def test_a_folder_without_the_mark_is_never_replaced(tmp_path):
     path = folder_with(tmp_path / "out", thesis="years of work")
     with pytest.raises(errors.UserError, match="out: holds no mark, so it is not replaced even"):
-        rundir.new_folder(path, overwrite=True, marker="mark").__enter__()
+        files.new_folder(path, overwrite=True, marker="mark").__enter__()
     assert tree(tmp_path) == {"out/thesis": "years of work"}
 
 
 def test_a_file_is_never_replaced_by_a_folder(tmp_path):
     (tmp_path / "out").write_text("old")
     with pytest.raises(errors.UserError, match="out: holds no mark"):
-        rundir.new_folder(tmp_path / "out", overwrite=True, marker="mark").__enter__()
+        files.new_folder(tmp_path / "out", overwrite=True, marker="mark").__enter__()
     assert tree(tmp_path) == {"out": "old"}
 
 
@@ -141,7 +141,7 @@ def test_an_old_folder_survives_a_failure_with_overwrite(tmp_path):
     path = folder_with(tmp_path / "out", mark="1")
     with (
         pytest.raises(ValueError),
-        rundir.new_folder(path, overwrite=True, marker="mark") as temporary,
+        files.new_folder(path, overwrite=True, marker="mark") as temporary,
     ):
         (temporary / "a").write_text("half")
         raise ValueError
@@ -151,7 +151,7 @@ def test_an_old_folder_survives_a_failure_with_overwrite(tmp_path):
 def test_a_folder_that_another_made_meanwhile_is_not_replaced(tmp_path):
     with (
         pytest.raises(errors.UserError, match="out: exists already"),
-        rundir.new_folder(tmp_path / "out") as temporary,
+        files.new_folder(tmp_path / "out") as temporary,
     ):
         (temporary / "a").write_text("mine")
         folder_with(tmp_path / "out", b="theirs")
@@ -161,7 +161,7 @@ def test_a_folder_that_another_made_meanwhile_is_not_replaced(tmp_path):
 def test_a_folder_behind_a_link_is_replaced_and_the_link_stays(tmp_path):
     folder_with(tmp_path / "real", mark="1")
     (tmp_path / "out").symlink_to("real")
-    with rundir.new_folder(tmp_path / "out", overwrite=True, marker="mark") as temporary:
+    with files.new_folder(tmp_path / "out", overwrite=True, marker="mark") as temporary:
         (temporary / "b").write_text("new")
     assert (tmp_path / "out").is_symlink() and tree(tmp_path / "real") == {"b": "new"}
     assert sorted(os.listdir(tmp_path)) == ["out", "real"]
@@ -170,7 +170,7 @@ def test_a_folder_behind_a_link_is_replaced_and_the_link_stays(tmp_path):
 def test_the_current_folder_is_replaced_if_it_is_marked(tmp_path, monkeypatch):
     path = folder_with(tmp_path / "out", mark="1")
     monkeypatch.chdir(path)
-    with rundir.new_folder(Path("."), overwrite=True, marker="mark") as temporary:
+    with files.new_folder(Path("."), overwrite=True, marker="mark") as temporary:
         (temporary / "b").write_text("new")
     assert tree(tmp_path) == {"out/b": "new"}
 
@@ -179,5 +179,5 @@ def test_a_refusal_names_the_path_as_it_was_given(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     Path("out").mkdir()
     with pytest.raises(errors.UserError, match=re.escape("out: exists already")) as caught:
-        rundir.new_folder(Path("out")).__enter__()
+        files.new_folder(Path("out")).__enter__()
     assert str(tmp_path) not in str(caught.value)

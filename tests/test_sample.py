@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from camformer_tf import recipe
-from camformer_tf.data import manifest, records, rules, simulate
+from camformer_tf.data import manifest, records, rules
+from camformer_tf.simulation import simulate
 
 FOLDER = Path(__file__).parents[1] / "tfrecords"
 

@@ -1,5 +1,5 @@
-"""python -m camformer_tf.cli"""
+"""Runs the command line: python -m camformer_tf.cli."""
 
 from camformer_tf import cli
 
-cli.main()
+cli.main(prog_name="camformer-tf")

@@ -1,20 +1,23 @@
-"""What all commands share: the group, kinds of paths, logs and progress."""
+"""What all commands share: the group, kinds of paths, options, logs and progress."""
 
 from __future__ import annotations
 
 import functools
+import json
 import logging
 import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import click
 
 import camformer_tf
-from camformer_tf import errors, progress, remote
+from camformer_tf import backend, errors, progress, remote
 
 PATH = click.Path(path_type=Path)
+OUTPUT = click.Path(path_type=Path, allow_dash=True)  # a table or text; - is standard output
 
 
 class _AnyPath(click.ParamType):
@@ -22,65 +25,97 @@ class _AnyPath(click.ParamType):
 
     name = "path"
 
-    def convert(self, value, parameter, context):
-        if "://" in value:
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> Path | remote.Remote:
+        if "://" in str(value):
             start_tensorflow()
-        return remote.path(value)
+        return remote.path(str(value))
 
 
 ANY_PATH = _AnyPath()  # gs://bucket/records and the like
 option = functools.partial(click.option, show_default=True)
+overwrite = option("--overwrite", is_flag=True, help="Replace the output if it exists.")
+json_output = option("--json", "as_json", is_flag=True, help="Print JSON.")
+
+
+class Command(click.Command):
+    """A command whose help ends with an example."""
+
+    def __init__(self, *args: Any, example: str, **options: Any):
+        super().__init__(*args, **options)
+        self.example = example
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Writes the example, one line for each of its lines."""
+        with formatter.section("Example"):
+            for line in self.example.strip().splitlines():
+                formatter.write(f"{'':{formatter.current_indent}}{line}\n")
+
+
+def command(name: str, *, example: str) -> Callable[[Callable], Command]:
+    """Returns the decorator of a command: its name, and an example that the tests parse."""
+    return click.command(name, cls=Command, example=example)
 
 
 class Commands(click.Group):
     """Lists commands in the order of work, and shows a user's mistake without a traceback."""
 
-    def list_commands(self, context: click.Context) -> list[str]:
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Returns the names in the order in which they were added."""
         return list(self.commands)
 
-    def invoke(self, context: click.Context):
+    def invoke(self, ctx: click.Context) -> Any:
+        """Runs a command; a closed pipe ends it quietly."""
         try:
-            return super().invoke(context)
+            result = super().invoke(ctx)
+            sys.stdout.flush()  # here, where a closed pipe can still be told
         except errors.UserError as error:
             raise click.ClickException(str(error)) from error
+        except BrokenPipeError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            ctx.exit(0)
+        return result
 
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(camformer_tf.__version__, prog_name="camformer-tf")
 def main() -> None:
-    """Train, judge and serve residual CNNs that predict expression from promoter sequence."""
+    """Predict gene expression from promoter sequence: train, evaluate, serve."""
 
 
 def start_tensorflow() -> None:
-    """Imports TensorFlow without its native start-up notices, which are no news to a user: some
-    come before any log level is read, so standard error is turned away meanwhile. What is raised
-    still shows, and so does a TF_CPP_MIN_LOG_LEVEL of the user's own."""
+    """Imports TensorFlow without its native start-up notices, which are no news to a user.
+
+    Some come before any log level is read, so standard error is turned away meanwhile. What is
+    raised still shows, and so does a TF_CPP_MIN_LOG_LEVEL of the user's own.
+    """
     if "TF_CPP_MIN_LOG_LEVEL" in os.environ:
         return
     os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
     sys.stderr.flush()
-    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    stderr, devnull = os.dup(2), os.open(os.devnull, os.O_WRONLY)
     try:
-        os.dup2(nowhere, 2)
-        import keras  # noqa: F401
+        os.dup2(devnull, 2)
+        backend.require_tensorflow()
         import tensorflow  # noqa: F401
     finally:
-        os.dup2(kept, 2)
-        os.close(kept)
-        os.close(nowhere)
+        os.dup2(stderr, 2)
+        os.close(stderr)
+        os.close(devnull)
 
 
-def quiet(command: Callable) -> Callable:
+def quiet(function: Callable) -> Callable:
     """Adds --quiet, and sends logs to standard error."""
 
     @option("--quiet", "-q", is_flag=True, help="No progress and no logs.")
-    @functools.wraps(command)
-    def run(*args, quiet: bool, **options):
+    @functools.wraps(function)
+    def run(*args: Any, quiet: bool, **options: Any) -> Any:
         log = logging.getLogger("camformer_tf")
         log.handlers = [logging.StreamHandler(sys.stderr)]
         log.setLevel(logging.ERROR if quiet else logging.INFO)
         click.get_current_context().obj = quiet
-        return command(*args, **options)
+        return function(*args, **options)
 
     return run
 
@@ -90,3 +125,8 @@ def report() -> progress.Report:
     if click.get_current_context().obj:
         return progress.silent
     return progress.bar() if sys.stderr.isatty() else progress.lines()
+
+
+def print_json(value: Any) -> None:
+    """Prints a value as indented JSON."""
+    click.echo(json.dumps(value, indent=2, ensure_ascii=False))

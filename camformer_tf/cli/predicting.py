@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from camformer_tf import recipe
+from camformer_tf import files, recipe
 from camformer_tf.cli import group
 
 
@@ -82,8 +82,8 @@ def predict(
     _leave_out(options, ("calibrated", "precision") if server else ("concurrency", "timeout"))
     options |= {"columns": _columns(sequence_column, expression_column)}
     group.start_tensorflow()
+    from camformer_tf.client import client
     from camformer_tf.model import predict
-    from camformer_tf.serving import client
 
     if server:
         count = client.to_file(server, source, out, report=group.report(), **options)
@@ -143,7 +143,7 @@ def calibrate(
     from camformer_tf.model import calibration
 
     out = out or models[0] / rundir.CALIBRATION
-    rundir.refuse_existing(out, overwrite=overwrite)
+    files.refuse_existing(out, overwrite=overwrite)
     found = ensemble.calibrate(models, source, columns=columns, report=group.report(), **options)
     calibration.save(found, out, overwrite=overwrite)
     click.echo(f"{out}: {found.summary()}")

@@ -20,7 +20,7 @@ from camformer_tf.data import rules
 @group.quiet
 def simulate(out: Path, sequences: int, seed: int, dirty: bool) -> None:
     """Write a promoter library with known motif grammar to OUT, and the truth beside it."""
-    from camformer_tf.data import simulate
+    from camformer_tf.simulation import simulate
 
     made = simulate.write(out, sequences, seed=seed, dirty=dirty, report=group.report())
     click.echo(made.summary())

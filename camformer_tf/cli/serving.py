@@ -7,9 +7,9 @@ from pathlib import Path
 import click
 
 from camformer_tf.cli import group
-from camformer_tf.serving import options as options_module
+from camformer_tf.server import options as options_module
 
-_DEFAULT = options_module.Options()
+_DEFAULT = options_module.ServerOptions()
 
 
 @click.command()
@@ -39,7 +39,7 @@ def export(
 ) -> None:
     """Write MODELs (runs or .keras files), several as one, at OUT_DIR/VERSION for serving."""
     group.start_tensorflow()
-    from camformer_tf.serving import export
+    from camformer_tf.export import export
 
     folder = export.export(models, out_dir, version=version, calibrated=calibrated, kind=kind)
     click.echo(f"{folder}: {kind} written")
@@ -108,13 +108,13 @@ def serve(export_dir: Path, batch_timeout_ms: float, **options) -> None:
     The newest version that loads is served, and a newer one as soon as it is there.
     """
     group.start_tensorflow()
-    from camformer_tf.serving import server
+    from camformer_tf.server import server
 
     def ready(addresses: server.Addresses) -> None:
         rpc = f", gRPC at {addresses.grpc}" if addresses.grpc else ""
         click.echo(f"{export_dir}: page and REST at {addresses.http}/{rpc}")
 
-    chosen = server.Options(batch_timeout=batch_timeout_ms / 1000, **options)
+    chosen = server.ServerOptions(batch_timeout=batch_timeout_ms / 1000, **options)
     server.run(export_dir, chosen, ready)
 
 
@@ -131,6 +131,6 @@ def serve_check(url: str, export_dir: Path, timeout: float) -> None:
     Any difference to what was exported is an error.
     """
     group.start_tensorflow()
-    from camformer_tf.serving import check
+    from camformer_tf.client import check
 
     click.echo(check.check(url, export_dir, timeout=timeout).summary())

@@ -97,10 +97,11 @@ def fit(
         _fit_replicates(run_dir, replicates, seeds)
         return
     group.start_tensorflow()
-    from camformer_tf.training import checks, fit, loop
+    from camformer_tf.training import fit, loop
+    from camformer_tf.training import options as fit_options
 
     try:
-        chosen = checks.Options(timeout=worker_timeout, **options)
+        chosen = fit_options.FitOptions(timeout=worker_timeout, **options)
         run = fit.fit(settings, records_dir, run_dir, chosen, group.report())
     except loop.Stopped as stopped:
         where = f"epoch {stopped.progress.epoch + 1} after {stopped.progress.step:,} steps"
@@ -233,7 +234,7 @@ def tune(
 
     searched = space.load(search)
     given = ("--precision", precision) if precision else ()
-    chosen = tune.Options(**options, fit=given)
+    chosen = tune.SearchOptions(**options, fit=given)
     try:
         found = tune.tune(searched, records_dir, out_dir, chosen, resume=resume)
     except tune.Stopped as stopped:

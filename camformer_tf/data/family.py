@@ -60,7 +60,8 @@ def pieces(
     words: np.ndarray, columns: strands.Columns, free: np.ndarray, mismatches: int
 ) -> list[np.ndarray]:
     """Returns the places `free` cut into mismatches + 1 pieces, equally variable in these words; no
-    piece where rows that agree on one would be nearly as many pairs as there are."""
+    piece where rows that agree on one would be nearly as many pairs as there are.
+    """
     sample = strands.codes(words[:: -(-len(words) // _SAMPLE)], free, columns)
     alike = sum((sample == code).mean(axis=0) ** 2 for code in range(1 << columns.planes))
     variety = -np.log(alike)
@@ -132,7 +133,8 @@ def _search(
     """Returns the root of each sequence's family: the index of its first sequence, int32 (N,).
 
     With `training`, that is one family from the start, and joins others but joins none of them to
-    each other: pairs of which neither is in training do not count."""
+    each other: pairs of which neither is in training do not count.
+    """
     if mismatches < 0:
         raise errors.UserError(f"--mismatches {mismatches}: expected 0 or more.")
     count = len(packed.flanks)
@@ -157,7 +159,8 @@ def _search(
 def _link(library: _Library, rows: np.ndarray, free: np.ndarray) -> int:
     """Joins what is near among rows that agree in all columns of the core but `free`.
 
-    Returns the number of pairs compared."""
+    Returns the number of pairs compared.
+    """
     home, pairs = _outlook(library, rows)
     cut = []
     if pairs > _DIRECT * len(rows):
@@ -195,7 +198,8 @@ def _groups(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Returns the rows that agree in `places` with others, group by group, and the groups' sizes.
 
-    Left out: groups of one family, and of reverse complements alone."""
+    Left out: groups of one family, and of reverse complements alone.
+    """
     count, bits = len(library.parent), np.uint64(len(rows).bit_length())
     keys = np.arange(len(rows), dtype=np.uint64)  # below the hash, so that one sort does
     for start in range(0, len(rows), _CHUNK):

@@ -10,7 +10,8 @@ import numpy as np
 @dataclasses.dataclass(frozen=True)
 class Layout:
     """A serialized tf.train.Example of one sequence length. Records differ only in the letters and
-    in the four bytes of each number."""
+    in the four bytes of each number.
+    """
 
     template: np.ndarray  # uint8 (S,)
     letters: slice

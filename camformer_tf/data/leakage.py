@@ -21,7 +21,8 @@ _BITS = 64  # of a filter for each piece that it knows: it is wrong for about 1.
 @dataclasses.dataclass(frozen=True)
 class _Filter:
     """Which values the pieces of known sequences have: bit h of table i is set where a value of
-    piece i has the hash h. The tables, uint8 (pieces, size), are in a file."""
+    piece i has the hash h. The tables, uint8 (pieces, size), are in a file.
+    """
 
     columns: strands.Columns
     pieces: list[np.ndarray]

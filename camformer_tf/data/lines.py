@@ -52,7 +52,8 @@ def letters(
     data: np.ndarray, starts: np.ndarray, ends: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
     """Returns for each field, (N,): whether it has only letters ACGTN of either case, and how many
-    of them are N (for those that have)."""
+    of them are N (for those that have).
+    """
     if not len(starts):
         return np.zeros(0, bool), np.zeros(0, np.int64)
     upper = data & _UPPER

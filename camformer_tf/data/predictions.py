@@ -13,7 +13,7 @@ from typing import TextIO
 
 import numpy as np
 
-from camformer_tf import errors, progress, rundir
+from camformer_tf import errors, files, progress
 from camformer_tf.data import rows
 
 KINDS = ("tsv", "csv", "parquet", "dream-json")
@@ -25,7 +25,8 @@ _log = logging.getLogger(__name__)
 @dataclasses.dataclass(frozen=True)
 class Table:
     """N predictions in row order: sequences; prediction float64 (N,), NaN where the row has none;
-    expression float64 (N,) or None."""
+    expression float64 (N,) or None.
+    """
 
     sequences: list[str]
     prediction: np.ndarray
@@ -35,7 +36,8 @@ class Table:
 @dataclasses.dataclass(frozen=True)
 class Part:
     """N rows to write, in order: sequences; prediction float32 (N,), NaN where there is none; and
-    what else is known of them. A column that is None is not written."""
+    what else is known of them. A column that is None is not written.
+    """
 
     sequence: list[str]
     prediction: np.ndarray
@@ -110,7 +112,7 @@ def writer(
         errors.UserError: the file is there already, an extra that is not installed, or keys that
             are no rows.
     """
-    with rundir.new_file(path, overwrite=overwrite) as temporary:
+    with files.new_file(path, overwrite=overwrite) as temporary:
         if kind == "parquet":
             with _parquet(temporary) as write:
                 yield write

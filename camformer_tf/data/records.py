@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 import camformer_tf
-from camformer_tf import errors, progress, recipe, rundir
+from camformer_tf import errors, files, progress, recipe
 from camformer_tf.data import (
     family,
     leakage,
@@ -64,7 +64,7 @@ def write(
         raise errors.UserError("--split-by column and --split-column go together: give both.")
     fractions = {} if by_column else splits.parse_fractions(config.split)
     with (
-        rundir.new_folder(out_dir, overwrite=overwrite, marker=manifest.FILE) as folder,
+        files.new_folder(out_dir, overwrite=overwrite, marker=manifest.FILE) as folder,
         workers.pool(_workers(config, text_files)) as run,
     ):
         rows_file, labels_file = folder / "rows", folder / "labels.npy"
@@ -80,12 +80,12 @@ def write(
             labels = _labels(gathered, parts, library, config, fractions)
         names = list(fractions)
         np.save(labels_file, labels)
-        files = writer.names(labels, names, config)
+        shard_files = writer.names(labels, names, config)
         near = None
         if config.leakage and len(names) > 1:
             found = leakage.leaked(parts, library, folder, run, mismatches=config.mismatches)
             near = _near_neighbours(found, labels[labels != 0], names, config)
-        described = writer.write(parts, labels, folder, files, run, report)
+        described = writer.write(parts, labels, folder, shard_files, run, report)
         rows_file.unlink()
         labels_file.unlink()
         made = _manifest(gathered, rule, config, fractions, described, near)
@@ -108,15 +108,15 @@ def read(folder: Path, split: str, first: int | None = None) -> text.Examples:
         raise errors.UserError(
             f"{folder}: has no split {split!r}. Its splits: {', '.join(described.splits)}."
         )
-    files, shape = described.splits[split]["shards"], described.layout
-    size = sum(shard["examples"] for shard in files)
+    shard_files, shape = described.splits[split]["shards"], described.layout
+    size = sum(shard["examples"] for shard in shard_files)
     count = size if first is None else min(first, size)
     letters = np.empty((count, described.sequence_length), np.uint8)
     expression = np.empty(count, np.float32)
     weight = np.empty(count, np.float32) if shape.weight else None
     # Example i lies in shard i modulo their count.
-    for index, shard in enumerate(files):
-        rows = slice(index, None, len(files))
+    for index, shard in enumerate(shard_files):
+        rows = slice(index, None, len(shard_files))
         path, wanted = folder / shard["file"], len(expression[rows])
         data = shards.read_bytes(path)
         if count < size:
@@ -168,7 +168,7 @@ def export(
         errors.UserError: a broken set, no such split, or an `out` that exists.
     """
     described, done = manifest.load(folder), 0
-    with rundir.new_file(out) as temporary, temporary.open("w") as file:
+    with files.new_file(out) as temporary, temporary.open("w") as file:
         if described.weight:
             file.write("sequence\texpression\tweight\n")
         for name in [split] if split else described.splits:

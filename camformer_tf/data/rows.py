@@ -20,7 +20,8 @@ _SEPARATORS = {".csv": b",", ".tsv": b"\t"}
 class Rows:
     """N rows to predict, in order: the sequences as given, uint8 letters (N, L) fitted to the rule,
     expressions as given (None where there are none), why a sequence cannot be read (or None), and
-    the names that FASTA gives. The letters of an unreadable row are all N."""
+    the names that FASTA gives. The letters of an unreadable row are all N.
+    """
 
     sequences: list[str]
     letters: np.ndarray

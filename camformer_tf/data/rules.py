@@ -91,7 +91,8 @@ def reasons(rule: Rule) -> tuple[str, ...]:
 
 def judge(sequence: bytes, rule: Rule) -> int:
     """Returns 0 if the model can read a raw sequence (either case, U for T), else which of
-    `reasons` it has, the first that holds."""
+    `reasons` it has, the first that holds.
+    """
     sequence = plain(sequence)
     holds = (
         bool(sequence.translate(None, _LETTERS)),

@@ -49,13 +49,15 @@ def channels(encoding: str) -> int:
 
 def integer_channel(encoding: str) -> int | None:
     """Returns which channel says whether the expression is a whole number, if one does: 0 where it
-    is, 1 where it is not or is not known."""
+    is, 1 where it is not or is not known.
+    """
     return _INTEGER_CHANNEL if encoding.startswith("onehot_integer") else None
 
 
 def table(encoding: str) -> np.ndarray:
     """Returns the channels of every byte: float32 (256, C), either case; bytes that are no letter
-    of a sequence stand as N. A channel of whole numbers is 1, as everywhere outside training."""
+    of a sequence stand as N. A channel of whole numbers is 1, as everywhere outside training.
+    """
     rows = np.tile(np.float32(_ROWS[encoding][-1]), (256, 1))
     for letter, row in zip(ALPHABET, _ROWS[encoding], strict=True):
         rows[[ord(letter), ord(letter.lower())]] = row
@@ -64,7 +66,8 @@ def table(encoding: str) -> np.ndarray:
 
 def training_table(encoding: str) -> np.ndarray:
     """Returns `table` with the letters that bear the mark WHOLE besides: their channel of whole
-    numbers is 0, and else they are as without it."""
+    numbers is 0, and else they are as without it.
+    """
     rows = table(encoding)
     rows[WHOLE:] = rows[:WHOLE]
     channel = integer_channel(encoding)

@@ -18,7 +18,8 @@ _RUNS = 4  # of rows that a task takes: about 35,000 examples of 110 letters
 @dataclasses.dataclass(frozen=True)
 class Rows:
     """A file of gathered examples. They lie in runs, one for each block of the text, with gaps for
-    the lines that were not kept: run i has `counts[i]` rows, from row `starts[i]` on."""
+    the lines that were not kept: run i has `counts[i]` rows, from row `starts[i]` on.
+    """
 
     path: Path
     length: int
@@ -47,7 +48,8 @@ class Rows:
 @dataclasses.dataclass(frozen=True)
 class Part:
     """Some of the gathered examples, as a task for another process: their rows, and their labels,
-    which begin at `first` in a file of them."""
+    which begin at `first` in a file of them.
+    """
 
     rows: Rows
     labels: Path
@@ -64,7 +66,8 @@ class Part:
 class Spool:
     """What a text held: where the kept examples are; and of each the expression and, if given, the
     weight (float32), a hash (uint64) and the split if the text says it; how often each of ACGTN
-    stands in each column, (5, L); `sources` as in manifest.json."""
+    stands in each column, (5, L); `sources` as in manifest.json.
+    """
 
     letter_counts: np.ndarray
     rows: Rows | None = None
@@ -108,7 +111,8 @@ def gather(
     report: progress.Report,
 ) -> Spool:
     """Writes the kept examples of text files to `out_file`, and returns what else the text held.
-    The arguments are those of `records.write`."""
+    The arguments are those of `records.write`.
+    """
     roles = tuple(columns) if columns else rules.PLAIN
     spool = Spool(np.zeros((5, rule.length), np.int64))
     empty = Rows(out_file, rule.length, "weight" in roles, np.empty(0, int), np.empty(0, int))

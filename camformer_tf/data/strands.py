@@ -29,7 +29,8 @@ _PLANES = (2, 4, 8)
 @dataclasses.dataclass(frozen=True)
 class Columns:
     """Which columns of a library are compared: its core, the others that vary, and the bits that a
-    letter takes: 2, or 3 in a library with N."""
+    letter takes: 2, or 3 in a library with N.
+    """
 
     core: slice
     outer: np.ndarray

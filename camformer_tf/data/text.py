@@ -27,7 +27,8 @@ _ROWS = 1 << 14  # of a table with a header, read at a time
 class Counts:
     """What became of the lines: lines = malformed + dropped_n + dropped_length + kept.
 
-    Blank lines are not counted."""
+    Blank lines are not counted.
+    """
 
     lines: int = 0
     malformed: int = 0
@@ -43,7 +44,8 @@ class Counts:
 @dataclasses.dataclass(frozen=True)
 class Block:
     """Whole lines of a text: the number of the first, how many, and the lines themselves, or where
-    they lie in a file on this machine, for another process to read."""
+    they lie in a file on this machine, for another process to read.
+    """
 
     first: int
     lines: int
@@ -63,7 +65,8 @@ class Block:
 @dataclasses.dataclass(frozen=True)
 class Examples:
     """N kept examples: letters uint8 (N, L), expression float32 (N,), weight float32 (N,) or None,
-    and the split that the text gives each, N words, or None."""
+    and the split that the text gives each, N words, or None.
+    """
 
     letters: np.ndarray
     expression: np.ndarray

@@ -59,7 +59,8 @@ def pool(count: int) -> Iterator[Run]:
 
 def _end_with_parent() -> None:
     """Ends this process when the one that started it is gone, even killed: by itself it would wait
-    for its next task for ever."""
+    for its next task for ever.
+    """
 
     def watch() -> None:
         multiprocessing.connection.wait([multiprocessing.parent_process().sentinel])

@@ -52,7 +52,8 @@ def write(
 ) -> dict[str, dict]:
     """Writes all shards and returns the manifest's entry for each split.
 
-    All records have one size, so each part of the examples has its known places in every shard."""
+    All records have one size, so each part of the examples has its known places in every shard.
+    """
     paths = [[folder / name.removesuffix(".gz") for name in own] for own in files.values()]
     for path in (path for own in paths for path in own):
         path.touch()

@@ -12,8 +12,8 @@ import pandas as pd
 import yaml
 
 import camformer_tf
-from camformer_tf import errors, rundir
-from camformer_tf.evaluation import page, plot
+from camformer_tf import errors, files, rundir
+from camformer_tf.pages import page, plot
 
 _MOST_BLOCK_KEYS = 4  # that a terminal shows
 _SHOWN = {"run": "run", "score": "r + rho", "pearson": "r", "spearman": "rho", "epoch": "epoch"}
@@ -22,7 +22,8 @@ _SHOWN = {"run": "run", "score": "r + rho", "pearson": "r", "spearman": "rho", "
 @dataclasses.dataclass(frozen=True)
 class Row:
     """A run at its best epoch, by the validation set. `status` is "finished", "unfinished"
-    (its best so far) or "no epoch yet"; what is not known is None. `values`: recipe key → value."""
+    (its best so far) or "no epoch yet"; what is not known is None. `values`: recipe key → value.
+    """
 
     run: str
     status: str
@@ -55,7 +56,8 @@ class Comparison:
 
     def summary(self) -> str:
         """Returns the table for a person; networks that differ in many values are left to the
-        CSV."""
+        CSV.
+        """
         blocks = [key for key in self.keys if key.startswith("model.blocks.")]
         left = blocks if len(blocks) > _MOST_BLOCK_KEYS else []
         keys = [key for key in self.keys if key not in left]
@@ -95,7 +97,7 @@ def compare(paths: Sequence[Path]) -> Comparison:
 def save(found: Comparison, path: Path) -> None:
     """Writes the table as CSV."""
     rows = found.table()
-    with rundir.new_file(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as f:
+    with files.new_file(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as f:
         table = csv.DictWriter(f, list(rows[0]), lineterminator="\n")
         table.writeheader()
         table.writerows(rows)
@@ -107,7 +109,7 @@ def save_page(found: Comparison, path: Path) -> None:
     Raises:
         errors.UserError: an extra that is not installed, or the file is there already.
     """
-    rundir.refuse_existing(path)
+    files.refuse_existing(path)
     rows = found.table()
     columns = [*_SHOWN, "status", "loss", "parameters", "sequences_per_second", *found.keys]
     names, r, rho = zip(*((row.run, row.pearson, row.spearman) for row in found.rows), strict=True)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from camformer_tf import errors, rundir
+from camformer_tf import errors, files
 from camformer_tf.data import predictions, rules, text
 from camformer_tf.metrics import bootstrap, correlation, dream
 
@@ -20,7 +20,8 @@ _SEED = 42  # of the resamples
 @dataclasses.dataclass(frozen=True)
 class Scores:
     """Scores over the n rows that have a prediction; None where a correlation is undefined. `ci`:
-    metric → the interval that holds 95 % of the bootstrap's values."""
+    metric → the interval that holds 95 % of the bootstrap's values.
+    """
 
     n: int
     unpredicted: int
@@ -44,7 +45,8 @@ class Scores:
 @dataclasses.dataclass(frozen=True)
 class Pairs:
     """What is judged: N predictions and measurements, float64 (N,), NaN where there is none, the
-    files that they are of, and the sequences, where they are known."""
+    files that they are of, and the sequences, where they are known.
+    """
 
     table: str
     truth: str
@@ -56,7 +58,8 @@ class Pairs:
 @dataclasses.dataclass(frozen=True)
 class Difference:
     """By how much the first of two predictions scores higher; `ci` as in `Scores`, and the share of
-    the resamples in which it does. None where a correlation is undefined."""
+    the resamples in which it does. None where a correlation is undefined.
+    """
 
     difference: float | None
     ci: tuple[float, float] | None = None
@@ -214,7 +217,7 @@ def save(
     found = dataclasses.asdict(scores) | (dataclasses.asdict(card) if card else {})
     if against:
         found["against"] = {name: dataclasses.asdict(one) for name, one in against.items()}
-    with rundir.new_file(path) as temporary:
+    with files.new_file(path) as temporary:
         temporary.write_text(json.dumps(_without_ci(found), indent=2, allow_nan=False) + "\n")
 
 
@@ -232,7 +235,8 @@ def show_interval(ci: tuple[float, float] | None) -> str:
 
 def _truth(path: Path, table: predictions.Table | None = None) -> tuple[list[str], np.ndarray]:
     """Returns sequences and expression of a text; of a table, if one is given, the sequences are
-    the same row for row, and NaN where a malformed line has no prediction either."""
+    the same row for row, and NaN where a malformed line has no prediction either.
+    """
     sequences, values = [], []
     for block in text.Source(path).blocks():
         for number, line in enumerate(block.read().split(b"\n"), block.first):

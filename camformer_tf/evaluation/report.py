@@ -11,11 +11,12 @@ import numpy as np
 import pandas as pd
 
 import camformer_tf
-from camformer_tf import errors, recipe, rundir
+from camformer_tf import errors, files, recipe, rundir
 from camformer_tf.data import manifest
-from camformer_tf.evaluation import compare, evaluate, findings, page, plot
+from camformer_tf.evaluation import compare, evaluate, findings
 from camformer_tf.metrics import dream
 from camformer_tf.model import calibration
+from camformer_tf.pages import page, plot
 
 _RESAMPLES = 200  # for the intervals of the scores
 _EXTREMES = 10
@@ -24,7 +25,8 @@ _EXTREMES = 10
 @dataclasses.dataclass(frozen=True)
 class Judged:
     """Predictions to show in place of the run's own of its validation set, with a scorecard and
-    published results (see `dream.published`), if there are."""
+    published results (see `dream.published`), if there are.
+    """
 
     pairs: evaluate.Pairs
     card: dream.Scorecard | None = None
@@ -39,7 +41,7 @@ def write(
     Raises:
         errors.UserError: no run, an extra that is not installed, or a file that is there already.
     """
-    rundir.refuse_existing(out, overwrite=overwrite)
+    files.refuse_existing(out, overwrite=overwrite)
     runs = _runs(run_dir)
     best = runs[0]
     each = _validation(runs) if judged is None else []
@@ -95,7 +97,7 @@ class _Run:
         epochs = f"{self.row.epochs} epochs" if self.row.epochs != 1 else "1 epoch"
         if self.told:
             return f"finished after {epochs}: {self.told['stopped']}"
-        if rundir.is_locked(self.run):
+        if files.is_locked(self.run):
             return f"still training, {epochs} done. What follows is as far as it has come."
         return (
             f"not finished: it was stopped or failed after {epochs}. `fit --resume` goes on; what "

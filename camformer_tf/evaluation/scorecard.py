@@ -63,7 +63,8 @@ def judge(
 
 def summary(card: dream.Scorecard, teams: dict[str, dict[str, dict[str, float]]]) -> str:
     """Returns the scorecard as a table for a person, with the places that the scores would have
-    among those of `teams` (see `dream.published`), if there are any."""
+    among those of `teams` (see `dream.published`), if there are any.
+    """
     place = f" {'place':>6}" if teams else ""
     rows = [
         f"{'category':<20} {'sequences':>9} {'Pearson r':>10}{place} {'Spearman':>9}{place} "

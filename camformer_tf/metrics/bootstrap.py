@@ -32,7 +32,8 @@ def correlations(
 
 def intervals(values: np.ndarray, names: Sequence[str]) -> dict[str, tuple[float, float]]:
     """Returns name → the interval that holds the middle 95 % of a column of values (count, names);
-    a column with a value that is undefined has none."""
+    a column with a value that is undefined has none.
+    """
     ends = np.quantile(values, [0.025, 0.975], axis=0).T.tolist()
     pairs = zip(names, ends, strict=True)
     return {name: (low, high) for name, (low, high) in pairs if np.isfinite(low + high)}

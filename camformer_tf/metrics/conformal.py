@@ -16,7 +16,8 @@ import numpy as np
 class Band:
     """An interval of `quantile` units on both sides of a prediction, a unit being the ensemble's
     spread plus `floor`: it holds the measured value of a new example with probability `coverage`,
-    over draws of examples like those that it was made from."""
+    over draws of examples like those that it was made from.
+    """
 
     coverage: float
     quantile: float
@@ -34,7 +35,8 @@ class Band:
 @dataclasses.dataclass(frozen=True)
 class Coverage:
     """What part of n examples their intervals held, how wide these are on average, and between
-    which measured values the examples lie."""
+    which measured values the examples lie.
+    """
 
     n: int
     coverage: float
@@ -73,7 +75,8 @@ def measured(expression: np.ndarray, lower: np.ndarray, upper: np.ndarray) -> Co
 
 def by_decile(expression: np.ndarray, lower: np.ndarray, upper: np.ndarray) -> list[Coverage]:
     """Returns the same for each tenth of the examples by measured value, the lowest first; equal
-    values stay together, so that there may be fewer."""
+    values stay together, so that there may be fewer.
+    """
     edges = np.unique(np.quantile(expression, np.linspace(0.1, 0.9, 9)))
     tenth = np.searchsorted(edges, expression, side="left")
     return [

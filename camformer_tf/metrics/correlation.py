@@ -7,7 +7,8 @@ import numpy as np
 
 def pearson(y: np.ndarray, p: np.ndarray) -> float:
     """Returns Pearson's r of two arrays (N,); NaN where it is undefined (N < 2, no spread, or a
-    value that is not finite)."""
+    value that is not finite).
+    """
     y, p = np.asarray(y, np.float64), np.asarray(p, np.float64)
     if y.shape != p.shape or y.ndim != 1:
         raise ValueError(f"expected two arrays of one shape (N,), received {y.shape} and {p.shape}")

@@ -57,7 +57,8 @@ _PUBLISHED = {"native": "yeast", "snv": "SNVs"}  # our name → its column in a 
 class Members:
     """Who is in which subset: name → positions (n,) or pairs of positions (n, 2), unique. Subsets
     whose file is missing are named in `missing`; `snv_list` says where the SNV pairs come from:
-    "official", "recovered" or "none"."""
+    "official", "recovered" or "none".
+    """
 
     phase: str
     positions: dict[str, np.ndarray]
@@ -68,7 +69,8 @@ class Members:
 @dataclasses.dataclass(frozen=True)
 class SubsetScore:
     """Correlations of a subset of n members; None where undefined. `ci`: metric → the interval that
-    holds 95 % of the bootstrap's values."""
+    holds 95 % of the bootstrap's values.
+    """
 
     n: int
     pearson: float | None
@@ -80,7 +82,8 @@ class SubsetScore:
 @dataclasses.dataclass(frozen=True)
 class Scorecard:
     """Subset scores, and the three scores of the challenge: None where a subset is missing, or a
-    correlation undefined."""
+    correlation undefined.
+    """
 
     phase: str
     snv_list: str

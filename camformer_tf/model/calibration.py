@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from camformer_tf import errors, rundir
+from camformer_tf import errors, files, rundir
 from camformer_tf.metrics import conformal
 
 SCALES = ("model", "affine", "isotonic")
@@ -19,7 +19,8 @@ SCALES = ("model", "affine", "isotonic")
 @dataclasses.dataclass(frozen=True)
 class Scale:
     """A rising map from the model's scale to another: through points (x, y), in between straight;
-    beyond the ends straight on ("affine") or level ("isotonic"). "model" changes nothing."""
+    beyond the ends straight on ("affine") or level ("isotonic"). "model" changes nothing.
+    """
 
     kind: str = "model"
     x: tuple[float, ...] = ()
@@ -38,7 +39,8 @@ class Scale:
 @dataclasses.dataclass(frozen=True)
 class Calibration:
     """Of which models (the sha256 of each one's file), on what scale, with which band; and what was
-    measured on examples that were used for neither."""
+    measured on examples that were used for neither.
+    """
 
     members: tuple[str, ...]
     scale: Scale
@@ -64,14 +66,16 @@ class Calibration:
 
 def combine(each: np.ndarray, scale: Scale) -> tuple[np.ndarray, np.ndarray | None]:
     """Returns the mean of M models' predictions, float64 (M, N), on a scale, and the spread that
-    these have on it (None of one model)."""
+    these have on it (None of one model).
+    """
     mean = scale(each.mean(axis=0))  # for the mean it was fitted
     return mean, scale(each).std(axis=0, ddof=1) if len(each) > 1 else None
 
 
 def answer(each: np.ndarray, known: Calibration | None) -> dict[str, np.ndarray]:
     """Returns what M models' predictions, float64 (M, N), come to: `expression`, of several models
-    `spread`, and with a calibration `lower` and `upper`, (N,) each."""
+    `spread`, and with a calibration `lower` and `upper`, (N,) each.
+    """
     mean, spread = combine(each, known.scale if known else Scale())
     found = {"expression": mean}
     if spread is not None:
@@ -121,7 +125,7 @@ def fingerprints(members: Sequence[Path]) -> tuple[str, ...]:
 
 def save(found: Calibration, path: Path, *, overwrite: bool = False) -> None:
     """Writes a calibration."""
-    with rundir.new_file(path, overwrite=overwrite) as temporary:
+    with files.new_file(path, overwrite=overwrite) as temporary:
         temporary.write_text(json.dumps(dataclasses.asdict(found), indent=1) + "\n")
 
 

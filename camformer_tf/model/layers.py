@@ -69,7 +69,8 @@ class BatchNormalization(keras.layers.BatchNormalization):
 @keras.saving.register_keras_serializable(package=_PACKAGE)
 class Dropout(keras.layers.Dropout):
     """Dropout whose mask is a hash of seed, call and position: made where it is used, in one pass,
-    and made again for the gradient instead of kept. The same on every device."""
+    and made again for the gradient instead of kept. The same on every device.
+    """
 
     def call(self, inputs, training=False):
         if not training or not self.rate:
@@ -142,7 +143,8 @@ def _with_convolved_gradient(inputs: tf.Tensor, kernel: tf.Tensor, padding: str)
 
 def _kernel_gradient(padded: tf.Tensor, upstream: tf.Tensor, width: int) -> tf.Tensor:
     """Returns the kernel's gradient (C, 1, K, F) from padded inputs (B, L + K - 1, C) and the
-    outputs' gradient (B, L, F). Sequences are cut in pieces, which count as examples."""
+    outputs' gradient (B, L, F). Sequences are cut in pieces, which count as examples.
+    """
     pieces = -(-upstream.shape[1] // _PIECE)
     size = -(-upstream.shape[1] // pieces)
     rest = pieces * size - upstream.shape[1]

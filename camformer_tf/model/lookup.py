@@ -96,7 +96,8 @@ class Lookup:
 
 def of(network: keras.Model, settings: recipe.Recipe) -> Lookup | None:
     """Returns the two parts of a folded network of a recipe; None where the whole is faster, k-mers
-    are too many, or more than padding comes before a convolution."""
+    are too many, or more than padding comes before a convolution.
+    """
     blocks = settings.model.blocks
     if len(blocks) < 2 or blocks[0].pool or settings.tricks.flanks != recipe.Flanks():
         return None

@@ -12,7 +12,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from camformer_tf import errors, progress, recipe, rundir
+from camformer_tf import errors, exportdir, files, progress, recipe, rundir
 from camformer_tf.data import predictions, rows, rules, sequence
 from camformer_tf.model import calibration, predictors, rescnn
 
@@ -22,7 +22,8 @@ OUTPUTS = ("expression", "spread", "lower", "upper")  # what models may say of a
 @dataclasses.dataclass(frozen=True)
 class Model:
     """A loaded model: how it predicts, which sequences it can read, and, of an export, all that it
-    says, by name."""
+    says, by name.
+    """
 
     predict: predictors.Predictor
     rule: rules.Rule
@@ -33,7 +34,7 @@ def save(
     model: keras.Model, path: Path, settings: recipe.Recipe, *, overwrite: bool = True
 ) -> None:
     """Saves a model as a .keras file that also holds its recipe, whole or not at all."""
-    with rundir.new_file(path, overwrite=overwrite) as temporary:
+    with files.new_file(path, overwrite=overwrite) as temporary:
         whole = temporary.with_suffix(".keras")
         try:
             model.save(whole)
@@ -86,14 +87,19 @@ def load(
     Raises:
         errors.UserError: nothing of that kind is there, or an export in another precision.
     """
-    exported = export_version(path)
+    exported = None if (path / rundir.BEST).is_file() else exportdir.newest(path)
+    if exported and not (exported / exportdir.SAVED_MODEL).is_file():
+        raise errors.UserError(
+            f"{exported}: the newest version is not a SavedModel: there is no "
+            f"{exportdir.SAVED_MODEL} in it. Name the folder of another version."
+        )
     if exported and precision != "float32":
         raise errors.UserError(
             f"{path}: an export predicts in float32, found --precision {precision}. Give the run "
             "or .keras file that it was made from."
         )
     if exported:
-        card = json.loads((exported / rundir.MODEL_CARD).read_text(encoding="utf-8"))
+        card = json.loads((exported / exportdir.MODEL_CARD).read_text(encoding="utf-8"))
         return _of_export(exported, card["encoding"], rules.Rule(**card["rule"]), batch_size)
     return of_network(*load_keras(path), precision, batch_size)
 
@@ -141,7 +147,8 @@ def in_parts(
     precision: str = "float32",
 ) -> Iterator[tuple[rows.Rows, np.ndarray]]:
     """Yields the rows of a source, a part at a time, and what each of M models predicts of them:
-    float64 (M, N), NaN where a sequence cannot be read. Arguments and errors as of `to_file`."""
+    float64 (M, N), NaN where a sequence cannot be read. Arguments and errors as of `to_file`.
+    """
     loaded = _loaded(models, batch_size, precision)
     for part in rows.of_source(source, split, columns, loaded[0].rule):
         yield part, each(loaded, part)
@@ -149,7 +156,8 @@ def in_parts(
 
 def each(models: Sequence[Model], part: rows.Rows) -> np.ndarray:
     """Returns what each of M models predicts of N rows: float64 (M, N), NaN where a sequence cannot
-    be read."""
+    be read.
+    """
     found = np.stack([model.predict(part.letters) for model in models]).astype(np.float64)
     found[:, [reason is not None for reason in part.reasons]] = np.nan
     return found
@@ -160,7 +168,8 @@ def answer(
 ) -> dict[str, np.ndarray]:
     """Returns what models, together and perhaps calibrated, say of N rows: see
     `calibration.answer`, NaN where a sequence cannot be read. What an export says by itself stands,
-    unless a calibration of it is given."""
+    unless a calibration of it is given.
+    """
     if len(models) > 1 or known or not models[0].answer:
         return calibration.answer(each(models, part), known)
     unread = [reason is not None for reason in part.reasons]
@@ -241,14 +250,6 @@ def to_file(
     parts = rows.of_source(source, split, columns, loaded[0].rule)
     found = ((part, answer(loaded, part, known)) for part in parts)
     return predictions.save(found, source, out, kind, keys, report)
-
-
-def export_version(path: Path) -> Path | None:
-    """Returns the newest version folder of an export directory, or the version folder itself."""
-    if (path / "saved_model.pb").is_file():
-        return path
-    folders = [f for f in path.glob("*") if f.name.isdigit() and (f / "saved_model.pb").is_file()]
-    return max(folders, key=lambda folder: int(folder.name), default=None)
 
 
 def _of_export(folder: Path, encoding: str, rule: rules.Rule, batch_size: int) -> Model:

@@ -20,7 +20,8 @@ def plain(
     model: keras.Model, encoding: str, batch_size: int = recipe.PREDICT_BATCH_SIZE
 ) -> Predictor:
     """Returns a function that predicts with the model's weights of the moment it is called, on one
-    replica whatever the strategy."""
+    replica whatever the strategy.
+    """
     table = tf.constant(sequence.table(encoding))
 
     @tf.function(reduce_retracing=True)
@@ -38,7 +39,8 @@ def folding(
 ) -> Predictor:
     """Returns a function that predicts with the weights of the moment it is called, normalisations
     folded into convolutions; on one replica whatever the strategy, and in `precision` whatever the
-    model was trained in."""
+    model was trained in.
+    """
     of_now = snapshots(model, settings, precision, batch_size)
     return lambda letters: of_now()(letters)
 
@@ -72,7 +74,8 @@ def snapshots(
 
 def batched(forward: Callable[[tf.Tensor], tf.Tensor], batch_size: int) -> Predictor:
     """Returns `forward` over letters of any number, in batches of one size. The last is padded,
-    since an odd one costs a trace, and an empty one crashes convolutions on CPU."""
+    since an odd one costs a trace, and an empty one crashes convolutions on CPU.
+    """
 
     def predict(letters: np.ndarray) -> np.ndarray:
         size = min(batch_size, max(len(letters), 1))

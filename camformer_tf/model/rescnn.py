@@ -242,7 +242,8 @@ def _dropout(x, rate: float, name: str, seed: int, dtype: str):
 
 def _torch_start(x, kernel: int, name: str, seed: int) -> dict[str, keras.initializers.Initializer]:
     """PyTorch's default start of a convolution or dense layer on x: weights and biases uniform in
-    ±1/sqrt(fan_in). Source: kaiming_uniform_(a=sqrt(5)) in torch.nn.Linear.reset_parameters."""
+    ±1/sqrt(fan_in). Source: kaiming_uniform_(a=sqrt(5)) in torch.nn.Linear.reset_parameters.
+    """
     limit = 1 / math.sqrt(x.shape[-1] * kernel)
     return {
         f"{part}_initializer": keras.initializers.RandomUniform(

@@ -16,7 +16,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from camformer_tf import errors, recipe, rundir
+from camformer_tf import errors, files, recipe
 from camformer_tf.model import predict, rescnn
 
 _WRAPPINGS = ("state_dict", "model_state_dict")
@@ -53,7 +53,7 @@ def convert(checkpoint: Path, settings: recipe.Recipe, out: Path) -> keras.Model
     """
     if out.suffix != ".keras":
         raise errors.UserError(f"{out}: expected a name that ends in .keras, as Keras demands.")
-    rundir.refuse_existing(out)
+    files.refuse_existing(out)
     state = read(checkpoint)
     model = rescnn.from_recipe(settings)
     for layer, values in weights(state, model, where=str(checkpoint)).items():
@@ -93,7 +93,8 @@ def weights(
 
 def shapes(model: keras.Model) -> dict[str, tuple[int, ...]]:
     """Returns the state dict that PyTorch would have of a network: name → shape, axes in
-    PyTorch's order; without `num_batches_tracked`."""
+    PyTorch's order; without `num_batches_tracked`.
+    """
     found = {}
     for layer, names in _names(model).items():
         for name, value in zip(names, model.get_layer(layer).weights, strict=True):
@@ -242,7 +243,8 @@ def _check_tensors(path: Path, found: Any, tensor: type) -> None:
 
 def _unreadable(path: Path, error: Exception) -> errors.UserError:
     """Returns what to say of a file that torch.load refused; torch's own message advises to run
-    what the file holds."""
+    what the file holds.
+    """
     named = re.search(r"GLOBAL ([\w.]+)", str(error))
     if not named:
         return errors.UserError(

@@ -1,1 +1,5 @@
 """A network and batches become a run."""
+
+from camformer_tf import backend
+
+backend.require_tensorflow()  # before any module of the room imports Keras

@@ -47,13 +47,12 @@ class CorrelationScores(keras.callbacks.Callback):
         predict: Callable[[np.ndarray], np.ndarray] | None = None,
         weight: np.ndarray | None = None,
     ):
-        """
-        Args:
-            x: the validation set as the model reads it, or as `predict` does.
-            y: its N targets, (N,) or (N, 1).
-            loss: y (N,), prediction (N,) → loss (N,); if given, val_loss is added too.
-            predict: x → prediction (N,); the model's own `predict` by default.
-            weight: (N,), by which the losses are multiplied; correlations know no weights.
+        """Args:
+        x: the validation set as the model reads it, or as `predict` does.
+        y: its N targets, (N,) or (N, 1).
+        loss: y (N,), prediction (N,) → loss (N,); if given, val_loss is added too.
+        predict: x → prediction (N,); the model's own `predict` by default.
+        weight: (N,), by which the losses are multiplied; correlations know no weights.
         """
         super().__init__()
         self._x, self._y = x, np.asarray(y, np.float32).reshape(-1)

@@ -42,12 +42,11 @@ class Checkpoints:
         every: int | None = None,
         writes: bool = True,
     ):
-        """
-        Args:
-            calls: those that are `callbacks.Stateful` are kept.
-            facts: what a run that goes on must have in common with the one that began: name → text.
-            every: the fewest steps between checkpoints within an epoch; by their cost without it.
-            writes: whether this process writes, as one worker of several does; all of them read.
+        """Args:
+        calls: those that are `callbacks.Stateful` are kept.
+        facts: what a run that goes on must have in common with the one that began: name → text.
+        every: the fewest steps between checkpoints within an epoch; by their cost without it.
+        writes: whether this process writes, as one worker of several does; all of them read.
         """
         self._folder, self._model, self._facts = folder, model, facts
         self._calls = [call for call in calls if isinstance(call, callbacks.Stateful)]
@@ -132,7 +131,8 @@ class Checkpoints:
 
     def _paths(self) -> list[str]:
         """Returns what tells variables apart: of their paths the last part, since Keras numbers
-        others through a process."""
+        others through a process.
+        """
         return [
             f"{v.path.rpartition('/')[2]} {tuple(v.shape)} {v.dtype}" for v in self._variables()
         ]

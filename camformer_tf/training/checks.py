@@ -2,40 +2,17 @@
 
 from __future__ import annotations
 
-import dataclasses
 import logging
 from pathlib import Path
 
-from camformer_tf import errors, recipe, rundir
+from camformer_tf import errors, files, recipe, rundir
 from camformer_tf.data import manifest, verify
-from camformer_tf.training import checkpoint, run, strategy
+from camformer_tf.training import checkpoint
+from camformer_tf.training import options as fit_options
 
 TRAIN, VALIDATION = "train", "val"
 
 _log = logging.getLogger(__name__)
-
-
-@dataclasses.dataclass(frozen=True)
-class Options:
-    """How a run is carried out, which is no part of what it is.
-
-    kind, devices, precision, xla, require_gpu, timeout: see `strategy.make`. steps_per_call: see
-    `loop.train`; by default what suits the devices. data: see `dataset.load`.
-    resume: go on with a run that was stopped; start it where there is none. checkpoint_steps: see
-    `checkpoint.Checkpoints`. overwrite: whether a run that is there may be replaced.
-    """
-
-    kind: str = "auto"
-    devices: int | None = None
-    precision: str = "auto"
-    xla: str = "auto"
-    steps_per_call: int | None = None
-    require_gpu: bool = False
-    timeout: float = strategy.WORKER_TIMEOUT
-    data: str = "auto"
-    resume: bool = False
-    checkpoint_steps: int | None = None
-    overwrite: bool = False
 
 
 def records(settings: recipe.Recipe, records_dir: Path) -> None:
@@ -60,7 +37,7 @@ def records(settings: recipe.Recipe, records_dir: Path) -> None:
             )
 
 
-def one_step_at_a_time(settings: recipe.Recipe, options: Options) -> bool:
+def one_step_at_a_time(settings: recipe.Recipe, options: fit_options.FitOptions) -> bool:
     """Returns whether the schedule sets its rate before every step.
 
     Raises:
@@ -75,17 +52,19 @@ def one_step_at_a_time(settings: recipe.Recipe, options: Options) -> bool:
     return every_step
 
 
-def finished(run_dir: Path, options: Options, facts: dict[str, str]) -> run.Run | None:
+def finished(
+    run_dir: Path, options: fit_options.FitOptions, facts: dict[str, str]
+) -> rundir.Run | None:
     """Returns the run that is finished already, if there is one to go on with.
 
     Raises:
         errors.UserError: there is a run that is not to be replaced, or another one to go on with.
     """
     if options.resume:
-        rundir.refuse_homeless(run_dir)
+        files.require_parent(run_dir)
         if not (run_dir / rundir.RUN).is_file():
             return None
-        told = run.load(run_dir)
+        told = rundir.load(run_dir)
         recipe_kept = (run_dir / rundir.RECIPE).read_text(encoding="utf-8")
         kept = {"recipe": recipe_kept, "records": told.records_manifest_sha256}
         checkpoint.refuse_other(kept, facts, run_dir)
@@ -97,11 +76,11 @@ def finished(run_dir: Path, options: Options, facts: dict[str, str]) -> run.Run 
             f"{run_dir}: exists already, an {what} run. Choose another name, go on with it by "
             "--resume, or replace it by --overwrite."
         )
-    rundir.refuse_existing(run_dir, overwrite=options.overwrite, marker=rundir.RECIPE)
+    files.refuse_existing(run_dir, overwrite=options.overwrite, marker=rundir.RECIPE)
     return None
 
 
-def begun(run_dir: Path, options: Options, facts: dict[str, str]) -> dict[str, str]:
+def begun(run_dir: Path, options: fit_options.FitOptions, facts: dict[str, str]) -> dict[str, str]:
     """Returns the facts of the run to go on with; nothing where there is no checkpoint.
 
     Raises:

@@ -14,8 +14,8 @@ from pathlib import Path
 import psutil
 import tensorflow as tf
 
-from camformer_tf import errors
-from camformer_tf.training import run, strategy
+from camformer_tf import errors, rundir
+from camformer_tf.training import strategy
 
 _ORIGINAL = 3 * 2.455  # GFLOP that a training step of the recipe `original` takes a sequence
 _SIDE = {"GPU": 8192, "CPU": 2048}  # of the square matrices that are multiplied
@@ -40,7 +40,7 @@ class Findings:
 
 def examine() -> Findings:
     """Returns what this machine can train with; takes a few seconds of multiplying matrices."""
-    facts = [(name, version) for name, version in run.versions().items()]
+    facts = [(name, version) for name, version in rundir.library_versions().items()]
     memory = psutil.virtual_memory()
     facts += [
         ("system", f"{platform.system()} {platform.release()}, {platform.machine()}"),

@@ -13,18 +13,9 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from camformer_tf import errors, progress, recipe, rundir
-from camformer_tf.data import (
-    augment,
-    dataset,
-    manifest,
-    predictions,
-    records,
-    rows,
-    sequence,
-    targets,
-    text,
-)
+from camformer_tf import errors, files, progress, recipe, rundir
+from camformer_tf.batches import augment, dataset, targets
+from camformer_tf.data import manifest, predictions, records, rows, sequence, text
 from camformer_tf.model import predict, predictors, rescnn
 from camformer_tf.training import (
     callbacks,
@@ -33,11 +24,11 @@ from camformer_tf.training import (
     logs,
     loop,
     optimizer,
-    run,
     strategy,
 )
+from camformer_tf.training import options as fit_options
 
-_PLAIN = checks.Options()
+_PLAIN = fit_options.FitOptions()
 _LOST = (  # how TensorFlow says that another worker is gone
     tf.errors.UnavailableError,
     tf.errors.AbortedError,
@@ -52,9 +43,9 @@ def fit(
     settings: recipe.Recipe,
     records_dir: Path,
     run_dir: Path,
-    options: checks.Options = _PLAIN,
+    options: fit_options.FitOptions = _PLAIN,
     report: progress.Report = progress.silent,
-) -> run.Run:
+) -> rundir.Run:
     """Trains the recipe's model on the splits `train` and `val`, and writes the run's files.
 
     Call it before anything else of TensorFlow, since devices are set up here.
@@ -84,7 +75,7 @@ def fit(
     )
     _log.info(made.banner())
     facts["precision"] = made.precision
-    with rundir.locked(run_dir) if made.chief else contextlib.nullcontext():
+    with files.locked(run_dir) if made.chief else contextlib.nullcontext():
         begun = checks.begun(run_dir, options, facts)
         training, validation = _data(settings, records_dir, made, begun.get("data", options.data))
         facts["data"] = training.mode
@@ -104,8 +95,8 @@ def fit(
         )
         steps = 1 if one_at_a_time else options.steps_per_call or made.steps_per_call
         _train(settings, model, training, made, calls, checkpoints, steps)
-        told = run.Run(
-            versions=run.versions(),
+        told = rundir.Run(
+            versions=rundir.library_versions(),
             devices=list(made.names),
             strategy=made.kind,
             workers=made.workers,
@@ -118,7 +109,7 @@ def fit(
         )
         if made.chief:
             _write_val_predictions(run_dir, validation)
-            run.save(told, run_dir)
+            rundir.save(told, run_dir)
             checkpoints.finish()
     return told
 
@@ -219,7 +210,8 @@ def _callbacks(
 ) -> tuple[callbacks.EarlyStop, list[keras.callbacks.Callback]]:
     """The one list that fixes the callbacks' order: scores before all that read them, and the
     schedule before the improvement test, as in the original. All workers decide alike, each for
-    itself; one of them writes."""
+    itself; one of them writes.
+    """
     train = settings.train
 
     def save(model: keras.Model) -> None:
@@ -255,7 +247,7 @@ def _callbacks(
 
 
 def _outcome(model: keras.Model, early_stop: callbacks.EarlyStop) -> dict[str, int | float | str]:
-    """Returns what a training came to, as fields of `run.Run`."""
+    """Returns what a training came to, as fields of `rundir.Run`."""
     history, best = model.history.history, early_stop.best_epoch - 1
     return {
         "epochs": len(history["loss"]),

@@ -19,7 +19,7 @@ import numpy as np
 import tensorflow as tf
 
 from camformer_tf import errors
-from camformer_tf.data import dataset
+from camformer_tf.batches import dataset
 from camformer_tf.metrics import correlation
 from camformer_tf.training import optimizer
 
@@ -29,7 +29,8 @@ _REPLICA_SEED = 1000003  # what replica r adds r times to the seed of a dropout 
 @dataclasses.dataclass
 class Progress:
     """How far a training has come: `step` steps of epoch `epoch` (from 0) are done, with the sum of
-    their losses, and expression and prediction of their examples. `ended`: there is no more."""
+    their losses, and expression and prediction of their examples. `ended`: there is no more.
+    """
 
     epoch: int = 0
     step: int = 0
@@ -165,7 +166,8 @@ def _epoch(run: _Run, progress: Progress, received: list[int]) -> dict[str, floa
 def _steps(model, loss, table, strategy, batch_size, *, xla):
     """Returns a function: iterator, whether to stop (0 or 1), number of steps → of each step the
     mean loss and how many replicas are to stop, (steps, 2); and of all examples expression and
-    prediction, (steps * batch_size, 2)."""
+    prediction, (steps * batch_size, 2).
+    """
 
     def replica_step(batch, stop):
         letters, expression, *weight = batch
@@ -228,7 +230,8 @@ def _agreed(gradients: list, made: keras.optimizers.Optimizer) -> list:
     """Returns the gradients, all NaN where any replica's overflowed under loss scaling.
 
     Keras looks at each replica's own before they are summed: one overflow would make the weights of
-    all NaN, or let the replicas take different ways and wait for each other for ever."""
+    all NaN, or let the replicas take different ways and wait for each other for ever.
+    """
     if not isinstance(made, keras.optimizers.LossScaleOptimizer):
         return gradients
     bad = tf.add_n(
@@ -256,7 +259,8 @@ def _check_same_start(strategy: tf.distribute.Strategy, progress: Progress) -> N
 
 def _spread_seeds(model: keras.Model, strategy: tf.distribute.Strategy) -> None:
     """Gives each replica dropout masks of its own, where all would draw the same: replica r adds
-    1000003 r to every seed."""
+    1000003 r to every seed.
+    """
     states = [v for v in model.variables if v.path.endswith("seed_generator_state")]
 
     @tf.function
@@ -275,7 +279,8 @@ def _distributed(
     batches: dataset.Batches, progress: Progress, strategy: tf.distribute.Strategy
 ) -> tf.distribute.DistributedDataset:
     """Returns the rest of an epoch. Replica r of n takes the r-th n-th of every batch, so that the
-    batches are the same for any number of replicas."""
+    batches are the same for any number of replicas.
+    """
 
     def inputs(context: tf.distribute.InputContext) -> tf.data.Dataset:
         local = context.num_replicas_in_sync // context.num_input_pipelines
@@ -298,7 +303,8 @@ def _distributed(
 def _signals() -> Iterator[list[int]]:
     """Yields a list to which the number of a signal to end is added when it comes, in place of what
     it does otherwise; a second one does that. Outside the main thread, where Python gives no
-    signals, it stays empty."""
+    signals, it stays empty.
+    """
     received: list[int] = []
     before = {}
 

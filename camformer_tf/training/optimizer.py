@@ -60,14 +60,16 @@ class AdamW(keras.optimizers.AdamW):
 
     def _correction(self, beta):
         """Returns 1 - beta^step in float64, of the beta that the moments have seen: 0.999 in
-        float32 is another number, by which the first steps would be 1e-5 off."""
+        float32 is another number, by which the first steps would be 1e-5 off.
+        """
         return 1 - tf.cast(beta, "float64") ** tf.cast(self.iterations + 1, "float64")
 
 
 def optimizer(train: recipe.TrainConfig) -> keras.optimizers.Optimizer:
     """Returns AdamW as PyTorch runs it: betas (0.9, 0.999), epsilon 1e-8; or Lion as lion-pytorch
     0.1.2 does: betas (0.9, 0.99). Both decay every variable before the step, biases and
-    normalisation included. Under `onecycle`, beta_1 is a variable, for the schedule to set."""
+    normalisation included. Under `onecycle`, beta_1 is a variable, for the schedule to set.
+    """
     rate, decay = train.learning_rate, train.weight_decay
     if train.optimizer == "lion":
         made = keras.optimizers.Lion(rate, weight_decay=decay, beta_1=0.9, beta_2=0.99)
@@ -80,7 +82,8 @@ def optimizer(train: recipe.TrainConfig) -> keras.optimizers.Optimizer:
 
 def one_cycle(step: int, steps: int, values: tuple[float, float, float]) -> float:
     """Returns PyTorch's OneCycleLR value at a step (from 0) of `steps`: up from values[0] to
-    values[1] in the first 30 % of steps, then down to values[2], both along a cosine."""
+    values[1] in the first 30 % of steps, then down to values[2], both along a cosine.
+    """
     low, high, end = values
     top = _ONE_CYCLE_RISE * steps - 1
     if step <= top:

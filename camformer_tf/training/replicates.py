@@ -13,8 +13,8 @@ import subprocess
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from camformer_tf import errors, rundir
-from camformer_tf.training import child, run
+from camformer_tf import errors, files, rundir
+from camformer_tf.training import child
 
 # Source: train_rep.py:24, Bornelov-lab/Camformer@feaa529.
 PUBLISHED_SEEDS = (42, 23, 47, 56, 89, 12, 34, 78, 67, 98)
@@ -66,22 +66,22 @@ def train(
         raise errors.UserError(f"--seeds {','.join(map(str, seeds))}: a seed stands there twice.")
     table = run_dir / rundir.REPLICATES
     if not (resume and table.is_file()):
-        with rundir.new_folder(run_dir, overwrite=overwrite, marker=rundir.REPLICATES) as folder:
+        with files.new_folder(run_dir, overwrite=overwrite, marker=rundir.REPLICATES) as folder:
             _write(folder / rundir.REPLICATES, {})
-    done: dict[int, run.Run] = {}
+    done: dict[int, rundir.Run] = {}
     for number, seed in enumerate(seeds, 1):
         _log.info(f"replicate {number} of {len(seeds)}: seed {seed}")
         folder = run_dir / rundir.replicate(seed)
         if code := child.run(command(seed, folder), stdout=subprocess.DEVNULL):
             raise Ended(code)
-        done[seed] = run.load(folder)
+        done[seed] = rundir.load(folder)
         _write(table, done)
     r, rho = (_mean_sd([getattr(one, name) for one in done.values()], 4)
               for name in ("best_pearson", "best_spearman"))  # fmt: skip
     return f"{len(done)} replicates: r {r}, rho {rho}"
 
 
-def _write(path: Path, done: dict[int, run.Run]) -> None:
+def _write(path: Path, done: dict[int, rundir.Run]) -> None:
     rows = [
         {"seed": seed}
         | {key: getattr(one, name) for key, name in _COLUMNS.items() if key != "seed"}
@@ -92,7 +92,7 @@ def _write(path: Path, done: dict[int, run.Run]) -> None:
         for name, summary in (("mean", statistics.fmean), ("sd", statistics.stdev)):
             rows.append({"seed": name} | {key: summary(column) for key, column in values.items()})
     with (
-        rundir.new_file(path, overwrite=True) as temporary,
+        files.new_file(path, overwrite=True) as temporary,
         temporary.open("w", encoding="utf-8", newline="") as file,
     ):
         writer = csv.DictWriter(file, list(_COLUMNS), lineterminator="\n")

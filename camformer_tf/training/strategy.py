@@ -10,7 +10,7 @@ from pathlib import Path
 import tensorflow as tf
 
 from camformer_tf import errors
-from camformer_tf.training import workers
+from camformer_tf.training import cluster
 
 KINDS = ("auto", "one", "mirrored", "multiworker", "slurm")
 PRECISIONS = ("auto", "float32", "mixed_bfloat16", "mixed_float16")
@@ -26,7 +26,8 @@ _log = logging.getLogger(__name__)
 class Devices:
     """The devices of a run: their names; "one", "mirrored" or "multiworker", and the strategy
     behind it; which worker of how many this process is; the policy of layers, and why; how many
-    training steps a call makes, and whether XLA compiles them."""
+    training steps a call makes, and whether XLA compiles them.
+    """
 
     names: tuple[str, ...]
     kind: str
@@ -82,7 +83,7 @@ def make(
         errors.UserError: devices or workers that are not there or not told, or `count` above 1 with
             "one", or XLA for several devices.
     """
-    cluster = workers.cluster(kind)
+    config = cluster.cluster(kind)
     gpus = tf.config.list_physical_devices("GPU")
     if require_gpu and not gpus:
         raise errors.UserError(
@@ -97,19 +98,19 @@ def make(
     count = count or max(len(gpus), 1)
     if not gpus and count > 1:
         _split_cpu(count)
-    elif cluster and count < len(gpus):
+    elif config and count < len(gpus):
         tf.config.set_visible_devices(gpus[:count], "GPU")
     policy, reason = _precision(precision, gpus[:count])
     if not gpus and policy != "float32":
         _one_operation_at_a_time()
     names = tuple(f"{'GPU' if gpus else 'CPU'}:{i}" for i in range(count))
     steps = _GPU_STEPS_PER_CALL if gpus else 1
-    several = bool(cluster) or kind == "mirrored" or count > 1
+    several = bool(config) or kind == "mirrored" or count > 1
     if several and xla == "on":
         raise errors.UserError("--xla on: a step of several devices is not compiled; leave it out.")
-    if cluster:
-        strategy = workers.strategy(cluster, timeout, on_gpus=bool(gpus))
-        worker, number = cluster["task"]["index"], len(cluster["cluster"]["worker"])
+    if config:
+        strategy = cluster.strategy(config, timeout, on_gpus=bool(gpus))
+        worker, number = config["task"]["index"], len(config["cluster"]["worker"])
         return Devices(names, "multiworker", strategy, policy, reason, worker, number, steps)
     if several:  # on GPUs by NCCL, unasked
         strategy = tf.distribute.MirroredStrategy(list(names))
@@ -146,7 +147,8 @@ def _one_operation_at_a_time() -> None:
     """Makes training in 16 bits on a CPU give the same bits each time: where operations run side by
     side, gradients of wide convolutions come out rounded differently when the machine is busy (seen
     with mini in bfloat16; float32 is not affected). It costs no time, as each operation uses all
-    cores."""
+    cores.
+    """
     try:
         tf.config.threading.set_inter_op_parallelism_threads(1)
     except RuntimeError:

@@ -1,1 +1,5 @@
 """A search space becomes a winning recipe."""
+
+from camformer_tf import backend
+
+backend.require_tensorflow()  # before any module of the room imports Keras

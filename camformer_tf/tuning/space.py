@@ -28,7 +28,8 @@ Value = str | int | float | bool | None
 @dataclasses.dataclass(frozen=True)
 class Range:
     """What a value may be: one of `values`, or from `low` to `high`, both included, in steps of
-    `step` from `low` (None: any number). `kind`: "choice", "int", "float" or "log"."""
+    `step` from `low` (None: any number). `kind`: "choice", "int", "float" or "log".
+    """
 
     kind: str
     values: tuple[Value, ...] = ()
@@ -60,7 +61,8 @@ class SearchConfig:
 @dataclasses.dataclass(frozen=True)
 class Space:
     """The ranges by their dotted keys, in the order of the recipe; and of those that only count in
-    longer lists, the key of the count and the least count at which they do. `where`: the file."""
+    longer lists, the key of the count and the least count at which they do. `where`: the file.
+    """
 
     ranges: Mapping[str, Range]
     needs: Mapping[str, tuple[str, int]]
@@ -160,7 +162,8 @@ def load(source: str | Path) -> Space:
 @dataclasses.dataclass(frozen=True)
 class _List:
     """A list of so many items. Item i is made from the template `own[i]`, with what `shared` gives
-    to all; `pool`: templates of at, size and stride."""
+    to all; `pool`: templates of at, size and stride.
+    """
 
     count: Range | int
     own: tuple[Any, ...]
@@ -265,7 +268,8 @@ _BEYOND = object()  # what stands for an item beyond the end of a list
 
 def _found(wanted: Any, key: str) -> Any:
     """Returns the value that a recipe, as plain values, has for a key; `_BEYOND` where it has no
-    such item."""
+    such item.
+    """
     first, _, rest = key.partition(".")
     if isinstance(wanted, list | tuple):
         if key == "count":

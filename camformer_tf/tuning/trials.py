@@ -8,7 +8,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from camformer_tf import rundir
+from camformer_tf import files
 from camformer_tf.tuning import space
 
 OBJECTIVES = {  # name → which way it is better
@@ -24,7 +24,8 @@ OBJECTIVES = {  # name → which way it is better
 @dataclasses.dataclass(frozen=True)
 class Trial:
     """A trial as trials.csv has it; what is not known of it is None. `pareto`: no other trial of
-    as few parameters scores higher; `pareto_speed`: none that trains as many sequences a second."""
+    as few parameters scores higher; `pareto_speed`: none that trains as many sequences a second.
+    """
 
     trial: str
     status: str
@@ -87,7 +88,8 @@ def rank(one: Trial, direction: str) -> tuple[bool, float]:
 
 def with_fronts(trials: Sequence[Trial]) -> list[Trial]:
     """Returns the trials with their places on the Pareto fronts of score and parameters, and of
-    score and speed."""
+    score and speed.
+    """
     small = _front(trials, lambda one: one.parameters)
     fast = _front(trials, lambda one: -one.sequences_per_second)
     return [
@@ -110,7 +112,7 @@ def save(trials: Sequence[Trial], path: Path, keys: Sequence[str]) -> None:
     """Writes trials.csv, with a column for each key of the space."""
     names = [field.name for field in dataclasses.fields(Trial) if field.name != "values"]
     with (
-        rundir.new_file(path, overwrite=True) as temporary,
+        files.new_file(path, overwrite=True) as temporary,
         temporary.open("w", encoding="utf-8", newline="") as file,
     ):
         table = csv.writer(file, lineterminator="\n")

@@ -22,10 +22,10 @@ import keras_tuner
 import tensorflow as tf
 from tensorboard.plugins.hparams import api as hparams
 
-from camformer_tf import errors, recipe, rundir
+from camformer_tf import errors, files, recipe, rundir
 from camformer_tf.data import manifest
 from camformer_tf.training import child
-from camformer_tf.tuning import oracles, report, space, trials
+from camformer_tf.tuning import oracles, search_page, space, trials
 
 BEST, TRIALS, SETTINGS, FOLDER = "best.yaml", "trials.csv", "search.json", "trials"
 PAGE, HPARAMS = "search.html", "tensorboard"
@@ -38,7 +38,7 @@ _log = logging.getLogger(__name__)
 
 
 @dataclasses.dataclass(frozen=True)
-class Options:
+class SearchOptions:
     """How to search.
 
     algorithm: one of `oracles.ALGORITHMS`. objective, tenfold: see `trials.objective`. trials: at
@@ -71,7 +71,7 @@ def tune(
     searched: space.Space,
     records_dir: Path,
     out_dir: Path,
-    options: Options,
+    options: SearchOptions,
     *,
     resume: bool = False,
 ) -> list[trials.Trial]:
@@ -101,13 +101,13 @@ def tune(
         "seed": options.seed,
         "fit": list(options.fit),
     }
-    rundir.refuse_homeless(out_dir)
+    files.require_parent(out_dir)
     oracle = _oracle(searched, options)  # which may refuse, before anything is written
     if _is_worker():
         _wait_for_chief(out_dir, facts)
         _search(_tuner(oracle, searched, records_dir, out_dir, options))
         return []
-    with rundir.locked(out_dir):
+    with files.locked(out_dir):
         _begin(out_dir, facts, resume=resume)
         tuner = _tuner(oracle, searched, records_dir, out_dir, options)
         try:
@@ -115,7 +115,7 @@ def tune(
         finally:
             found = tuner.report()
     try:
-        report.write(found, searched, out_dir / PAGE, overwrite=True)
+        search_page.write(found, searched, out_dir / PAGE, overwrite=True)
     except errors.UserError as error:  # an extra that is not installed
         _log.warning(f"{out_dir / PAGE} is not written: {error}")
     if not any(one.status == "COMPLETED" for one in found):
@@ -157,13 +157,13 @@ def _wait_for_chief(out_dir: Path, facts: dict) -> None:
 def _begin(out_dir: Path, facts: dict, *, resume: bool) -> None:
     told = out_dir / SETTINGS
     if not resume:
-        rundir.refuse_existing(out_dir)
+        files.refuse_existing(out_dir)
     if told.is_file():
         _check_same(out_dir, facts)
         return
     out_dir.mkdir(exist_ok=True)
     (out_dir / FOLDER).mkdir(exist_ok=True)
-    with rundir.new_file(told) as temporary:
+    with files.new_file(told) as temporary:
         temporary.write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
 
 
@@ -176,7 +176,7 @@ def _check_same(out_dir: Path, facts: dict) -> None:
         )
 
 
-def _oracle(searched: space.Space, options: Options) -> keras_tuner.Oracle:
+def _oracle(searched: space.Space, options: SearchOptions) -> keras_tuner.Oracle:
     return oracles.make(
         searched,
         options.algorithm,
@@ -203,7 +203,7 @@ class _Tuner(keras_tuner.engine.base_tuner.BaseTuner):
     searched: space.Space
     records_dir: Path
     out_dir: Path
-    options: Options
+    options: SearchOptions
     epochs: int
     began: float
 
@@ -212,9 +212,9 @@ class _Tuner(keras_tuner.engine.base_tuner.BaseTuner):
         folder = self.out_dir / FOLDER / trial.trial_id
         file = folder.with_suffix(".yaml")
         file.write_text(recipe.dump(settings), encoding="utf-8")
-        if rundir.is_locked(folder):
+        if files.is_locked(folder):
             _log.info(f"{folder}: waiting for a training that a killed search has left behind")
-        while rundir.is_locked(folder):  # it ends by itself
+        while files.is_locked(folder):  # it ends by itself
             time.sleep(1)
         command = ["fit", str(file), str(self.records_dir), str(folder), "--resume", "--quiet"]
         with folder.with_suffix(".log").open("w", encoding="utf-8") as log:
@@ -305,7 +305,7 @@ class _Tuner(keras_tuner.engine.base_tuner.BaseTuner):
             f"# Expect: validation r + rho {reached}, which the trial had after {best.epochs} "
             f"epochs on {self._trained_on()}\n{recipe.dump(made)}"
         )
-        with rundir.new_file(self.out_dir / BEST, overwrite=True) as temporary:
+        with files.new_file(self.out_dir / BEST, overwrite=True) as temporary:
             temporary.write_text(text, encoding="utf-8")
 
     def _trained_on(self) -> str:

@@ -8,7 +8,8 @@ from scipy import sparse
 from scipy.sparse import csgraph
 
 from camformer_tf import errors
-from camformer_tf.data import family, grammar, strands
+from camformer_tf.data import family, strands
+from camformer_tf.simulation import grammar
 
 COMPLEMENT = np.zeros(256, np.uint8)
 COMPLEMENT[list(b"ACGTN")] = list(b"TGCAN")

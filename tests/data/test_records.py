@@ -18,16 +18,8 @@ import tensorflow as tf
 
 import camformer_tf
 from camformer_tf import errors, recipe
-from camformer_tf.data import (
-    manifest,
-    records,
-    rules,
-    sequence,
-    simulate,
-    spool,
-    text,
-    verify,
-)
+from camformer_tf.data import manifest, records, rules, sequence, spool, text, verify
+from camformer_tf.simulation import simulate
 
 SHORT = rules.Rule(length=8, length_margin=2, max_n=1)  # lets tests have short lines
 ROWS = [("".join(np.roll(list("AACCGGTT"), i)), float(i)) for i in range(8)]

@@ -15,7 +15,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from camformer_tf import errors
-from camformer_tf.data import rows, rules, sequence, simulate, text
+from camformer_tf.data import rows, rules, sequence, text
+from camformer_tf.simulation import simulate
 
 SHORT = rules.Rule(length=8, length_margin=2, max_n=1)  # lets tests have short lines
 LINES = b"ACGTACGT\t1.5\nACGTACG\t2\nACGTACGTAA\t-0.25\n"

@@ -6,8 +6,8 @@ import tensorflow as tf
 
 from camformer_tf import errors, recipe
 from camformer_tf.data import sequence
+from camformer_tf.export import export
 from camformer_tf.model import flanks, predict, rescnn
-from camformer_tf.serving import export
 
 CUT_AND_ADDED = recipe.Flanks(cut_left=3, cut_right=13, add_left="ACGTN", add_right="GG")
 

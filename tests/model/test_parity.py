@@ -6,8 +6,7 @@ import scipy.stats
 
 torch = pytest.importorskip("torch")
 
-import parity  # noqa: E402
-import torch_model  # noqa: E402
+from support import parity, torch_model  # noqa: E402
 
 from camformer_tf import recipe  # noqa: E402
 from camformer_tf.data import sequence  # noqa: E402

@@ -13,8 +13,8 @@ import tensorflow as tf
 
 from camformer_tf import cli, errors, recipe
 from camformer_tf.data import predictions, sequence
+from camformer_tf.export import export
 from camformer_tf.model import predict, rescnn, torch_import
-from camformer_tf.serving import export
 
 RESIDUAL = recipe.load("smoke", ["data.encoding=onehot_purine"])
 PLAIN = recipe.parse(
@@ -237,7 +237,7 @@ def call(*arguments) -> click.testing.Result:
 @pytest.mark.parametrize("settings", [RESIDUAL, PLAIN], ids=["residual", "plain"])
 @pytest.mark.parametrize("wrapped", ["", "state_dict", "model_state_dict", "module."])
 def test_a_checkpoint_predicts_as_pytorch_does(torch, settings, wrapped, tmp_path, monkeypatch):
-    import torch_model
+    from support import torch_model
 
     monkeypatch.chdir(tmp_path)
     channels = sequence.channels(settings.data.encoding)
@@ -270,7 +270,7 @@ def test_a_checkpoint_predicts_as_pytorch_does(torch, settings, wrapped, tmp_pat
 
 @pytest.mark.torch
 def test_a_recipe_is_fitted_to_the_checkpoint_by_overrides(torch, tmp_path):
-    import torch_model
+    from support import torch_model
 
     settings = recipe.load("smoke", ["model.dense=[8]"])
     torch.save(torch_model.Camformer(settings.model).state_dict(), tmp_path / "w.pt")

@@ -12,11 +12,12 @@ import pytest
 
 from camformer_tf import errors, recipe, rundir
 from camformer_tf.model import predict
-from camformer_tf.training import checkpoint, checks, fit, loop, run
+from camformer_tf.training import checkpoint, fit, loop
+from camformer_tf.training import options as fit_options
 
 ROOT = Path(__file__).parents[2]
 SAMPLE = ROOT / "tfrecords" / "sample"
-OPTIONS = checks.Options(precision="float32", resume=True)
+OPTIONS = fit_options.FitOptions(precision="float32", resume=True)
 # 14 steps an epoch; the rate is cut and the training stopped early, as far as epochs go.
 SET = ["train.epochs=3", "train.batch_size=256", "model.dense=[16]"]
 
@@ -35,11 +36,13 @@ def state(path: Path) -> dict:
         "log": (path / rundir.LOG).read_bytes(),
         "best": [value.tobytes() for value in predict.load_keras(path)[0].get_weights()],
         "predictions": (path / rundir.VAL_PREDICTIONS).read_bytes(),
-        "best epoch": run.load(path).best_epoch,
+        "best epoch": rundir.load(path).best_epoch,
     }
 
 
-def killed_after(path: Path, settings, steps: int, options: checks.Options, monkeypatch) -> None:
+def killed_after(
+    path: Path, settings, steps: int, options: fit_options.FitOptions, monkeypatch
+) -> None:
     """Trains until so many steps are done and told, and no further."""
     after_step, left = checkpoint.Checkpoints.after_step, [steps]
 
@@ -136,7 +139,7 @@ def test_a_finished_run_says_so_and_does_nothing(whole, caplog):
     before = {p: p.stat().st_mtime_ns for p in path.rglob("*")}
     caplog.set_level("INFO")
     made = fit.fit(recipe.load("smoke", [*SET, "train.schedule=plateau"]), SAMPLE, path, OPTIONS)
-    assert made == run.load(path) and "is finished already; nothing to do" in caplog.text
+    assert made == rundir.load(path) and "is finished already; nothing to do" in caplog.text
     assert {p: p.stat().st_mtime_ns for p in path.rglob("*")} == before
 
 

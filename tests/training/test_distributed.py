@@ -5,12 +5,12 @@ import subprocess
 import sys
 import time
 
-import agreement
 import numpy as np
 import pytest
+from support import agreement
 
 from camformer_tf import errors, recipe, rundir
-from camformer_tf.training import checkpoint, run, workers
+from camformer_tf.training import checkpoint, cluster
 
 pytestmark = pytest.mark.distributed
 SAMPLE = agreement.SAMPLE
@@ -88,13 +88,13 @@ def test_a_worker_that_never_comes_is_named_in_the_time_that_was_said(tmp_path, 
     with pytest.raises(
         errors.UserError, match=rf"after 1 s these have not come: 1 \({addresses[1]}"
     ):
-        workers.meet(addresses, 0, 1)
+        cluster.meet(addresses, 0, 1)
     assert time.monotonic() - start < 20
 
 
 def test_two_streaming_workers_train_on_their_own_shards(tmp_path):
     assert fit_in_two(tmp_path / "run", *TWO, "--data", "stream") == [0, 0]
-    assert run.load(tmp_path / "run").data == "stream"
+    assert rundir.load(tmp_path / "run").data == "stream"
 
 
 def test_a_signal_to_one_worker_stops_all_and_the_run_goes_on(tmp_path):
@@ -156,7 +156,7 @@ SLURM = {"SLURM_STEP_TASKS_PER_NODE": "1(x4)", "SLURM_PROCID": "2"}
     ],
 )  # fmt: skip
 def test_slurm_tasks_are_workers_in_slurms_order(nodes, tasks, expected):
-    made = workers.slurm_config(
+    made = cluster.slurm_config(
         {"SLURM_STEP_NODELIST": nodes, "SLURM_STEP_TASKS_PER_NODE": tasks, "SLURM_PROCID": "1"}
     )
     assert made == {"cluster": {"worker": expected}, "task": {"type": "worker", "index": 1}}
@@ -164,7 +164,7 @@ def test_slurm_tasks_are_workers_in_slurms_order(nodes, tasks, expected):
 
 def test_slurm_without_its_variables_is_refused():
     with pytest.raises(errors.UserError, match="SLURM_STEP_NODELIST is not set"):
-        workers.slurm_config({})
+        cluster.slurm_config({})
 
 
 @pytest.mark.parametrize(
@@ -176,19 +176,19 @@ def test_several_workers_without_a_whole_tf_config_are_refused(monkeypatch, conf
     if config is not None:
         monkeypatch.setenv("TF_CONFIG", config)
     with pytest.raises(errors.UserError, match="TF_CONFIG must name all workers"):
-        workers.cluster("multiworker")
+        cluster.cluster("multiworker")
 
 
 def test_a_tf_config_that_nobody_asked_to_obey_is_refused(monkeypatch):
     monkeypatch.setenv("TF_CONFIG", "{}")
     with pytest.raises(errors.UserError, match="TF_CONFIG is set"):
-        workers.cluster("auto")
-    assert workers.cluster("one") is None
+        cluster.cluster("auto")
+    assert cluster.cluster("one") is None
 
 
 def test_an_address_without_a_port_is_refused():
     with pytest.raises(errors.UserError, match="'node1': expected host:port"):
-        workers.meet(["node1", "node2:1"], 0, 1)
+        cluster.meet(["node1", "node2:1"], 0, 1)
 
 
 def test_a_taken_address_is_told():
@@ -197,7 +197,7 @@ def test_a_taken_address_is_told():
     with socket.create_server(("127.0.0.1", 0)) as server:
         address = f"127.0.0.1:{server.getsockname()[1]}"
         with pytest.raises(errors.UserError, match="worker 0: cannot listen"):
-            workers.meet([address, "127.0.0.1:1"], 0, 1)
+            cluster.meet([address, "127.0.0.1:1"], 0, 1)
 
 
 def test_the_recipe_of_these_tests_has_dropout():

@@ -11,15 +11,17 @@ import keras
 import numpy as np
 import pandas as pd
 import pytest
-
-from camformer_tf import errors, recipe, rundir
-from camformer_tf.data import manifest, predictions, records, rules, sequence, targets
-from camformer_tf.metrics import correlation
-from camformer_tf.model import predict
-from camformer_tf.training import checks, fit, strategy
 from camformer_tf.training.run import Run
 
-FLOAT32 = checks.Options(precision="float32")  # whatever this machine computes in fastest
+from camformer_tf import errors, files, recipe, rundir
+from camformer_tf.batches import targets
+from camformer_tf.data import manifest, predictions, records, rules, sequence
+from camformer_tf.metrics import correlation
+from camformer_tf.model import predict
+from camformer_tf.training import fit, strategy
+from camformer_tf.training import options as fit_options
+
+FLOAT32 = fit_options.FitOptions(precision="float32")  # whatever this machine computes in fastest
 QUICK = ["train.epochs=2", "train.batch_size=64", "model.dense=[16]"]
 
 
@@ -130,7 +132,7 @@ def test_the_same_seed_gives_the_same_run(run, library, tmp_path):
 def test_in_other_precisions_the_scores_are_those_of_the_float32_model_that_is_saved(
     run, library, tmp_path, precision, schedule
 ):
-    path, options = tmp_path / "run", checks.Options(precision=precision)
+    path, options = tmp_path / "run", fit_options.FitOptions(precision=precision)
     settings = [*QUICK, f"train.schedule={schedule}", "train.epochs=1"]
     made = fit.fit(recipe.load("smoke", settings), library, path, options)
     assert made.precision == json.loads((path / rundir.RUN).read_text())["precision"] == precision
@@ -144,7 +146,7 @@ def test_in_other_precisions_the_scores_are_those_of_the_float32_model_that_is_s
 
 def test_a_run_in_bfloat16_comes_near_to_one_in_float32(run, library, tmp_path):
     _, held, _ = run
-    options = checks.Options(precision="mixed_bfloat16")
+    options = fit_options.FitOptions(precision="mixed_bfloat16")
     made = fit.fit(recipe.load("smoke", QUICK), library, tmp_path / "run", options)
     assert made.best_score != held.best_score
     assert made.best_score == pytest.approx(held.best_score, abs=0.1)
@@ -160,7 +162,7 @@ def test_a_network_that_died_ends_the_training_with_advice(library, tmp_path):
 
 def test_a_run_that_another_process_trains_is_left_alone(library, tmp_path):
     with (
-        rundir.locked(tmp_path / "run"),
+        files.locked(tmp_path / "run"),
         pytest.raises(errors.UserError, match="another process is training it"),
     ):
         fit.fit(recipe.load("smoke", QUICK), library, tmp_path / "run", FLOAT32)
@@ -259,7 +261,7 @@ def test_a_run_with_every_trick_trains_and_its_predictions_are_of_its_targets(
         settings,
         library,
         tmp_path / "run",
-        checks.Options(precision="float32", data=data),
+        fit_options.FitOptions(precision="float32", data=data),
         lambda *report: seen.append(report),
     )
     assert made.best_score > 0.2 and made.parameters < plain.parameters  # shorter sequences
@@ -276,14 +278,15 @@ STOPPED = """
 import os, signal, sys
 from pathlib import Path
 from camformer_tf import recipe
-from camformer_tf.training import checks, fit, loop
+from camformer_tf.training import fit, loop
+from camformer_tf.training import options as fit_options
 stage, library, run, *overrides = sys.argv[1:]
 
 def stop(*report):
     if report[:2] == (stage, 7 * 64):
         os.kill(os.getpid(), signal.SIGTERM)
 
-how = checks.Options(precision="float32", data="stream", resume=True)
+how = fit_options.FitOptions(precision="float32", data="stream", resume=True)
 try:
     fit.fit(recipe.load("smoke", overrides), Path(library), Path(run), how, stop)
 except loop.Stopped:
@@ -364,7 +367,7 @@ from pathlib import Path
 from camformer_tf import recipe
 from camformer_tf.training import checks, fit
 settings = recipe.load("smoke", sys.argv[4:])
-options = checks.Options(devices=int(sys.argv[3]), precision="float32")
+options = fit_options.FitOptions(devices=int(sys.argv[3]), precision="float32")
 fit.fit(settings, Path(sys.argv[1]), Path(sys.argv[2]), options)
 """
 

@@ -9,7 +9,8 @@ import scipy.stats
 import tensorflow as tf
 
 from camformer_tf import errors, recipe
-from camformer_tf.data import dataset, sequence, text
+from camformer_tf.batches import dataset
+from camformer_tf.data import sequence, text
 from camformer_tf.model import rescnn
 from camformer_tf.training import loop, optimizer
 
@@ -231,7 +232,7 @@ def test_replicas_draw_dropout_masks_of_their_own():
 
 OVERFLOW = """
 import keras, numpy as np, tensorflow as tf
-from camformer_tf.data import dataset
+from camformer_tf.batches import dataset
 from camformer_tf.training import loop, strategy
 devices = strategy.make("mirrored", 2, "mixed_float16")
 with devices.strategy.scope():

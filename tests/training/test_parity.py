@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 torch = pytest.importorskip("torch")
 
-import parity  # noqa: E402
+from support import parity  # noqa: E402
 
 from camformer_tf import recipe  # noqa: E402
 from camformer_tf.training import callbacks, optimizer  # noqa: E402

@@ -5,7 +5,7 @@ import pytest
 import tensorflow as tf
 
 from camformer_tf import errors
-from camformer_tf.training import strategy, workers
+from camformer_tf.training import cluster, strategy
 
 
 @pytest.fixture
@@ -106,21 +106,21 @@ def test_on_a_cpu_a_call_makes_one_step_and_xla_is_for_who_asks():
 @pytest.mark.parametrize(("on_gpus", "expected"), [(True, "NCCL"), (False, "RING")])
 def test_gpus_of_several_hosts_speak_by_nccl(monkeypatch, on_gpus, expected):
     made = []
-    monkeypatch.setattr(workers, "meet", lambda *arguments: None)
+    monkeypatch.setattr(cluster, "meet", lambda *arguments: None)
     monkeypatch.setattr(
         tf.distribute,
         "MultiWorkerMirroredStrategy",
         lambda communication_options: made.append(communication_options),
     )
-    cluster = {"cluster": {"worker": ["a:1", "b:1"]}, "task": {"type": "worker", "index": 0}}
-    workers.strategy(cluster, 60, on_gpus=on_gpus)
+    config = {"cluster": {"worker": ["a:1", "b:1"]}, "task": {"type": "worker", "index": 0}}
+    cluster.strategy(config, 60, on_gpus=on_gpus)
     (options,) = made
     assert options.implementation.value == expected
 
 
 PROGRAM = """
 import tensorflow as tf
-from camformer_tf.training import strategy
+from camformer_tf.training import cluster, strategy
 
 made = strategy.make("one", precision="mixed_bfloat16")
 print(tf.config.threading.get_inter_op_parallelism_threads())

@@ -6,8 +6,8 @@ import re
 import numpy as np
 import pytest
 
-from camformer_tf.evaluation import plot
-from camformer_tf.tuning import report, space, trials
+from camformer_tf.pages import plot
+from camformer_tf.tuning import search_page, space, trials
 
 TEXT = """
 schema: 1
@@ -76,7 +76,7 @@ def test_size_and_speed_are_paid_for_in_score_by_the_tenfold():
 
 
 def test_what_makes_the_score_is_found_to_matter(searched):
-    found = report.importance(made(searched, 60)[:-1], searched)
+    found = search_page.importance(made(searched, 60)[:-1], searched)
     names = list(found)
     assert names[:2] == ["train.learning_rate", "model.blocks.0.filters"]
     assert found[names[0]][0] > 5 * max(found[name][0] for name in names[2:])
@@ -86,7 +86,7 @@ def test_what_makes_the_score_is_found_to_matter(searched):
 @pytest.mark.parametrize("count", [0, 4, 25])
 def test_the_page_is_one_file_that_fetches_nothing(searched, tmp_path, count):
     out = tmp_path / "page.html"
-    report.write(made(searched, count or 1)[-count - 1 :], searched, out)
+    search_page.write(made(searched, count or 1)[-count - 1 :], searched, out)
     text = out.read_text()
     pictures = re.findall(r'<img src="data:image/png;base64,([^"]+)"', text)
     assert len(pictures) == {0: 0, 4: 3, 25: 5}[count] == text.count("<img")

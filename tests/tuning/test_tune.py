@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import tensorflow as tf
 
-from camformer_tf import errors, recipe, rundir
+from camformer_tf import errors, files, recipe, rundir
 from camformer_tf.tuning import space, tune
 
 pytestmark = pytest.mark.slow
@@ -110,8 +110,8 @@ def test_a_trial_that_fails_is_written_down_and_the_search_goes_on(tmp_path):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (tune.Options("hyperband", epochs=2), "it needs 3"),
-        (tune.Options("grid"), "train.weight_decay: a grid needs a step"),
+        (tune.SearchOptions("hyperband", epochs=2), "it needs 3"),
+        (tune.SearchOptions("grid"), "train.weight_decay: a grid needs a step"),
     ],
 )
 def test_a_search_that_cannot_begin_leaves_nothing(tmp_path, options, message):
@@ -136,7 +136,7 @@ def test_killed_it_goes_on_and_repeats_no_finished_trial(recipe_file, tmp_path):
     process.wait(60)
     finished = {row["trial"]: row["seconds"] for row in table(out)}
     assert 1 <= len(finished) < 4
-    with rundir.locked(out):
+    with files.locked(out):
         other = run(recipe_file, out, *options, "--resume")
     assert other.returncode == 1 and "another process" in other.stderr
     done = run(recipe_file, out, *options, "--resume")
@@ -169,4 +169,4 @@ def test_a_signal_stops_the_trial_in_hand_which_goes_on_later(recipe_file, tmp_p
     process.send_signal(signal.SIGTERM)
     said = process.communicate(timeout=120)[1]
     assert process.returncode == 143 and "Go on with --resume" in said, said
-    assert checkpoints.is_dir() and not rundir.is_locked(out / tune.FOLDER / "0")
+    assert checkpoints.is_dir() and not files.is_locked(out / tune.FOLDER / "0")

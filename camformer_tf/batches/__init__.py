@@ -1,0 +1,1 @@
+"""Record set → training batches."""

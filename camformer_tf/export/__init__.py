@@ -1,0 +1,5 @@
+"""Runs → one SavedModel, ONNX or LiteRT file."""
+
+from camformer_tf import backend
+
+backend.require_tensorflow()  # before any module of the room imports Keras

@@ -1,0 +1,67 @@
+"""An export for other runtimes than TensorFlow: ONNX and LiteRT, channels in, expressions out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from camformer_tf import errors
+from camformer_tf.data import sequence
+from camformer_tf.export import graph
+
+FILES = {"onnx": "model.onnx", "litert": "model.tflite"}
+_OPSET = 17  # of 2022
+
+Runtime = Callable[..., dict[str, np.ndarray]]  # onehot: float32 (N, L, C) → (N,) each
+
+
+def write(path: Path, served: graph.Served, kind: str) -> Runtime:
+    """Writes a model as a file with the input `onehot`, float32 (N, L, C), and the outputs of the
+    signature `onehot`, and returns it as its own runtime reads it.
+
+    Raises:
+        errors.UserError: the extra of that name is not installed.
+    """
+    shape = [None, served.rule.length, sequence.channels(served.encoding)]
+    spec = tf.TensorSpec(shape, tf.float32, "onehot")
+    weights = [[keras.ops.convert_to_numpy(v) for v in one.variables] for one in served.networks]
+
+    @tf.function(input_signature=[spec], autograph=False)
+    def answer(onehot):
+        forwards = graph.of_channels(served, tf.nest.map_structure(tf.constant, weights))
+        return graph.answer(forwards, served.known, onehot)
+
+    try:
+        return {"onnx": _onnx, "litert": _litert}[kind](path, answer)
+    except ImportError as error:
+        raise errors.UserError(
+            f'--format {kind} needs {error.name}: pip install "camformer-tf[{kind}]".'
+        ) from error
+
+
+def _onnx(path: Path, answer: tf.types.experimental.GenericFunction) -> Runtime:
+    import onnxruntime
+    import tf2onnx
+
+    model, _ = tf2onnx.convert.from_function(
+        answer, input_signature=answer.input_signature, opset=_OPSET
+    )
+    path.write_bytes(model.SerializeToString(deterministic=True))
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    names = [output.name for output in session.get_outputs()]
+    return lambda onehot: dict(zip(names, session.run(names, {"onehot": onehot}), strict=True))
+
+
+def _litert(path: Path, answer: tf.types.experimental.GenericFunction) -> Runtime:
+    from ai_edge_litert import interpreter
+
+    converter = tf.lite.TFLiteConverter.from_concrete_functions(
+        [answer.get_concrete_function()], tf.Module()
+    )
+    path.write_bytes(converter.convert())
+    runner = interpreter.Interpreter(model_path=str(path)).get_signature_runner()
+    return lambda onehot: runner(onehot=onehot)

@@ -1,0 +1,1 @@
+"""Arrays → pictures and self-contained HTML pages."""

@@ -1,0 +1,1 @@
+"""An export answers requests over REST and gRPC."""

@@ -1,1 +1,0 @@
-"""A run becomes a served model."""

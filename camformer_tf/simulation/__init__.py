@@ -1,0 +1,1 @@
+"""A simulated library: motif grammar, promoters, measurement noise."""

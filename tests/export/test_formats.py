@@ -1,0 +1,112 @@
+import json
+import re
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from camformer_tf import errors, exportdir, recipe
+from camformer_tf.data import sequence
+from camformer_tf.export import export, formats
+from camformer_tf.model import predict, rescnn
+
+PACKAGES = {"onnx": ("tf2onnx", "onnxruntime"), "litert": ("ai_edge_litert",)}
+
+
+@pytest.fixture(params=formats.FILES)
+def kind(request) -> str:
+    for name in PACKAGES[request.param]:
+        pytest.importorskip(name, reason=f"{name} is not installed")
+    return request.param
+
+
+def run(kind: str, path):
+    """Returns the model in a runtime of its own, as a user of it calls it."""
+    if kind == "onnx":
+        import onnxruntime
+
+        session = onnxruntime.InferenceSession(path)
+        names = [output.name for output in session.get_outputs()]
+        return lambda onehot: dict(zip(names, session.run(None, {"onehot": onehot}), strict=True))
+    from ai_edge_litert import interpreter
+
+    runner = interpreter.Interpreter(str(path)).get_signature_runner("serving_default")
+    return lambda onehot: runner(onehot=onehot)
+
+
+def test_a_calibrated_ensemble_answers_as_its_members(kind, replicates, some, tmp_path):
+    folder = export.export([replicates], tmp_path / "e", kind=kind)
+    names = {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
+    assert names == {formats.FILES[kind], exportdir.MODEL_CARD, exportdir.GOLDEN}
+    model = run(kind, folder / formats.FILES[kind])
+    onehot = sequence.encode(some)
+    answer = model(onehot)
+    told = json.loads((folder / exportdir.GOLDEN).read_text())
+    assert set(answer) == set(told["answers"]) - {"valid", "reason"}
+
+    (tmp_path / "in.txt").write_text("\n".join(some))
+    predict.to_file([replicates], tmp_path / "in.txt", tmp_path / "out.tsv")
+    header, *rows = (line.split("\t") for line in (tmp_path / "out.tsv").read_text().splitlines())
+    columns = dict(zip(header, zip(*rows, strict=True), strict=True))
+    columns["expression"] = columns["prediction"]
+    for name, values in answer.items():
+        assert values.dtype == np.float32
+        np.testing.assert_allclose(values, np.float32(columns[name]), atol=1e-5)
+    for name, values in model(onehot[:1]).items():  # any number of sequences
+        np.testing.assert_allclose(values, answer[name][:1], atol=1e-5)
+
+
+def test_flanks_padding_and_channels_are_converted_too(kind, some, tmp_path):
+    settings = recipe.load(
+        "smoke",
+        ["tricks.flanks.cut_left=3", "tricks.flanks.add_left=ACGTN", "model.padding=5",
+         "model.residual=false", "data.encoding=onehot_integer_purine"],
+    )  # fmt: skip
+    path = tmp_path / "m.keras"
+    predict.save(rescnn.from_recipe(settings), path, settings)
+    folder = export.export([path], tmp_path / "e", kind=kind)
+    onehot = sequence.encode(some, "onehot_integer_purine")
+    answer = run(kind, folder / formats.FILES[kind])(onehot)["expression"]
+    expected = predict.load(path).predict(sequence.letters(some))
+    np.testing.assert_allclose(answer, expected, atol=1e-5)
+
+
+def test_a_model_that_its_runtime_gets_wrong_is_refused(kind, saved, tmp_path, monkeypatch):
+    write = formats.write
+    monkeypatch.setattr(
+        formats,
+        "write",
+        lambda *given: lambda onehot: {"expression": write(*given)(onehot)["expression"] + 1e-3},
+    )
+    with pytest.raises(errors.UserError, match="The export is off in 28 of 33"):
+        export.export([saved], tmp_path / "e", kind=kind)
+    assert not (tmp_path / "e").exists()
+
+
+@pytest.mark.parametrize("kind", formats.FILES)
+def test_without_the_extra_a_user_is_told_what_to_install(saved, tmp_path, monkeypatch, kind):
+    monkeypatch.setitem(sys.modules, PACKAGES[kind][-1], None)
+    with pytest.raises(errors.UserError, match=rf"pip install \"camformer-tf\[{kind}\]\""):
+        export.export([saved], tmp_path / "e", kind=kind)
+    assert not (tmp_path / "e").exists()
+
+
+@pytest.mark.slow
+def test_onnx_runtime_gives_the_golden_answers_of_a_converted_savedmodel(replicates, tmp_path):
+    for name in PACKAGES["onnx"]:
+        pytest.importorskip(name, reason=f"{name} is not installed")
+    folder = export.export([replicates], tmp_path / "e")
+    subprocess.run(
+        [sys.executable, "-m", "tf2onnx.convert", "--saved-model", str(folder), "--tag", "serve",
+         "--signature_def", "onehot", "--opset", "17", "--output", str(tmp_path / "m.onnx")],
+        check=True, capture_output=True, timeout=240,
+    )  # fmt: skip
+    told = json.loads((folder / exportdir.GOLDEN).read_text())
+    plain = [i for i, one in enumerate(told["sequences"]) if re.fullmatch("[ACGT]{110}", one)]
+    onehot = sequence.encode([told["sequences"][i] for i in plain])
+    answer = run("onnx", tmp_path / "m.onnx")(onehot)
+    assert len(plain) >= 15 and set(answer) == {"expression", "spread", "lower", "upper"}
+    for name, values in answer.items():
+        expected = np.array(told["answers"][name], float)[plain]
+        np.testing.assert_allclose(values, expected, rtol=0, atol=told["tolerance"][name])

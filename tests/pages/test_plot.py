@@ -1,0 +1,111 @@
+import itertools
+import sys
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from camformer_tf import errors
+from camformer_tf.metrics import conformal, dream
+from camformer_tf.pages import plot
+
+RNG = np.random.default_rng(3)
+Y = RNG.normal(10, 2, 500)
+P = Y + RNG.normal(0, 1, 500)
+
+
+def lines(axes) -> dict[str, np.ndarray]:
+    return {line.get_label(): line.get_ydata() for line in axes.lines}
+
+
+def texts(figure) -> str:
+    return "\n".join(text.get_text() for axes in figure.axes for text in axes.texts)
+
+
+@pytest.fixture
+def history() -> pd.DataFrame:
+    columns = {f"{part}_{name}": RNG.random(6) for part in ("train", "val")
+               for name in ("loss", "pearson", "spearman")}  # fmt: skip
+    rates = [0.1, 0.1, 0.1, 0.01, 0.01, 0.001]
+    return pd.DataFrame({"epoch": range(1, 7), "learning_rate": rates} | columns)
+
+
+def test_learning_curves_show_the_history_with_cuts_and_best_epoch(history):
+    figure = plot.learning_curves(history, best_epoch=4)
+    left, right = figure.axes
+    np.testing.assert_array_equal(lines(left)["validation"], history.val_loss)
+    np.testing.assert_array_equal(lines(right)["rho, training"], history.train_spearman)
+    upright = [line.get_xdata()[0] for line in left.lines if line.get_xdata()[0] in (4, 6)]
+    assert sorted(x for x in upright if x != 1) == [4, 4, 6]  # two cuts and the best epoch
+
+
+def test_a_rate_that_falls_all_the_time_is_not_marked(history):
+    falling = history.assign(learning_rate=np.linspace(1, 0.1, 6))
+    assert "rate cut" not in lines(plot.learning_curves(falling).axes[0])
+
+
+def test_the_scatter_says_the_correlations_of_what_is_predicted():
+    prediction = P.copy()
+    prediction[:100] = np.nan
+    figure = plot.scatter(Y, prediction)
+    r = np.corrcoef(Y[100:], P[100:])[0, 1]
+    assert f"r = {r:.3f}" in texts(figure) and "n = 400" in texts(figure)
+    assert "r = undefined" in texts(plot.scatter(Y, np.ones(500)))
+
+
+def test_residuals_are_medians_of_bins_with_equally_many_examples():
+    figure = plot.residuals(Y, Y + 2 * (Y > 10), {"measured": Y, "one value": np.ones(500)})
+    (curve,) = [line for line in figure.axes[0].lines if len(line.get_ydata()) > 2]
+    assert set(np.round(curve.get_ydata(), 9)) <= {0, 1, 2} and len(curve.get_ydata()) == 20
+    assert np.all(np.diff(curve.get_xdata()) > 0)
+    (point,) = [line for line in figure.axes[1].lines if len(line.get_ydata()) == 1]
+    assert point.get_xdata()[0] == 1
+
+
+def test_scores_are_bars_beside_published_ones():
+    subsets = {name: dream.SubsetScore(9, 0.5, 0.5, 1.0) for name in dream.SUBSETS}
+    subsets["low"] = dream.SubsetScore(9, None, None, 1.0)
+    card = dream.Scorecard("full", "official", {}, subsets, None, None, None)
+    teams = {"a": {"pearson": dict.fromkeys(dream.SUBSETS, 0.9)}}
+    figure = plot.scores(card, teams)
+    heights = [bar.get_height() for bar in figure.axes[0].patches]
+    assert heights[:2] == [0.5, 0.5] and np.isnan(heights[2]) and heights[9:] == [0.9] * 9
+    assert len({bar.get_hatch() for bar in figure.axes[0].patches}) == 2  # told apart in print
+
+
+def test_ensembles_of_all_choices_are_averaged():
+    each = Y + RNG.normal(0, 1, (4, 500))
+    figure = plot.ensemble_sizes(Y, each)
+    means = [
+        np.mean([np.corrcoef(Y, each[list(c)].mean(0))[0, 1] ** 2
+                 for c in itertools.combinations(range(4), k)])
+        for k in range(1, 5)
+    ]  # fmt: skip
+    shown = figure.axes[0].lines[0].get_ydata().astype(float)
+    np.testing.assert_allclose(shown, means, rtol=1e-12)
+    assert len(plot._choices(12, 6, 1)) == 300 and len(plot._choices(12, 1, 1)) == 12
+
+
+def test_coverage_stands_beside_the_stated_one():
+    deciles = [conformal.Coverage(10, 0.8 + i / 100, 1.0 + i, 0, 1) for i in range(10)]
+    figure = plot.coverage(conformal.Band(0.9, 1, 1, 50), deciles)
+    drawn = lines(figure.axes[0])
+    assert drawn["measured"].tolist() == [one.coverage for one in deciles]
+    assert set(drawn["stated, 0.9"]) == {0.9}
+    assert figure.axes[1].lines[0].get_ydata().tolist() == [one.width for one in deciles]
+
+
+def test_without_matplotlib_its_extra_is_named(monkeypatch):
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+    with pytest.raises(errors.UserError, match=r"camformer-tf\[report\]"):
+        plot.scatter(Y, P)
+
+
+def test_runs_stand_in_their_order_and_many_have_no_names():
+    axes = plot.runs(["a", "b"], [0.5, None], [0.4, 0.6]).axes[0]
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["a", "b"]
+    np.testing.assert_array_equal(lines(axes)["r"], [1, 2])
+    np.testing.assert_array_equal(axes.lines[0].get_xdata(), [0.5, np.nan])
+    assert axes.yaxis_inverted()
+    many = plot.runs([str(i) for i in range(270)], np.linspace(1, 0, 270), [0.5] * 270)
+    assert many.get_figheight() < 10 and many.axes[0].get_ylabel()
