@@ -49,7 +49,7 @@ def _environment():
     except ImportError as error:
         raise errors.UserError('Pages need jinja2: pip install "camformer-tf[report]".') from error
     environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("camformer_tf.evaluation"),
+        loader=jinja2.PackageLoader("camformer_tf.pages"),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,

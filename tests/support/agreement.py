@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-SAMPLE = Path(__file__).parents[1] / "tfrecords" / "sample"
+SAMPLE = Path(__file__).parents[2] / "tfrecords" / "sample"
 KINDS = ("one", "mirrored", "multiworker")
 
 _PROGRAM = """

@@ -11,7 +11,6 @@ import keras
 import numpy as np
 import pandas as pd
 import pytest
-from camformer_tf.training.run import Run
 
 from camformer_tf import errors, files, recipe, rundir
 from camformer_tf.batches import targets

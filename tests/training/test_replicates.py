@@ -76,7 +76,7 @@ def trainings(monkeypatch):
 
     made = type("Made", (), {name: 1.0 for name in replicates._COLUMNS.values()})
     monkeypatch.setattr(replicates.child, "run", run)
-    monkeypatch.setattr(replicates.run, "load", lambda folder: made())
+    monkeypatch.setattr(replicates.rundir, "load", lambda folder: made())
     return started, codes
 
 

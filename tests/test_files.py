@@ -13,9 +13,9 @@ def tree(folder: Path) -> dict[str, str]:
     return {str(path.relative_to(folder)): path.read_text() for path in files}
 
 
-def folder_with(path: Path, **files: str) -> Path:
+def folder_with(path: Path, **contents: str) -> Path:
     path.mkdir()
-    for name, text in files.items():
+    for name, text in contents.items():
         (path / name).write_text(text)
     return path
 
@@ -106,20 +106,20 @@ def test_a_failure_leaves_no_folder(tmp_path, error):
     assert not os.listdir(tmp_path)
 
 
-@pytest.mark.parametrize("files", [{}, {"mark": "1"}, {"other": "1"}])
-def test_an_existing_folder_is_refused_without_overwrite(tmp_path, files):
-    path = folder_with(tmp_path / "out", **files)
+@pytest.mark.parametrize("contents", [{}, {"mark": "1"}, {"other": "1"}])
+def test_an_existing_folder_is_refused_without_overwrite(tmp_path, contents):
+    path = folder_with(tmp_path / "out", **contents)
     with pytest.raises(errors.UserError, match="out: exists already. Choose another name"):
         files.new_folder(path, marker="mark").__enter__()
-    assert tree(path) == files and os.listdir(tmp_path) == ["out"]
+    assert tree(path) == contents and os.listdir(tmp_path) == ["out"]
 
 
-@pytest.mark.parametrize("files", [{}, {"mark": "1", "a": "2"}])
-def test_a_marked_or_empty_folder_is_replaced_with_overwrite(tmp_path, files):
-    path = folder_with(tmp_path / "out", **files)
+@pytest.mark.parametrize("contents", [{}, {"mark": "1", "a": "2"}])
+def test_a_marked_or_empty_folder_is_replaced_with_overwrite(tmp_path, contents):
+    path = folder_with(tmp_path / "out", **contents)
     with files.new_folder(path, overwrite=True, marker="mark") as temporary:
         (temporary / "b").write_text("new")
-        assert tree(path) == files
+        assert tree(path) == contents
     assert tree(tmp_path) == {"out/b": "new"} and os.listdir(tmp_path) == ["out"]
 
 
