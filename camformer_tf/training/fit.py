@@ -256,7 +256,7 @@ def _outcome(model: keras.Model, early_stop: callbacks.EarlyStop) -> dict[str, i
         "best_pearson": history["val_pearson"][best],
         "best_spearman": history["val_spearman"][best],
         "best_loss": history["val_loss"][best],
-        "stopped": f"no better epoch for {early_stop.patience} epochs"
+        "stop_reason": f"no better epoch for {early_stop.patience} epochs"
         if early_stop.stopped
         else "all epochs done",
         "sequences_per_second": round(float(np.median(history["sequences_per_second"])), 1),
