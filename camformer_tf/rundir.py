@@ -93,7 +93,8 @@ class Run:
         """Returns the run in one line."""
         return (
             f"best epoch {self.best_epoch} of {self.epochs} (r + rho {self.best_score:.4f}); "
-            f"{self.stop_reason}; {self.seconds:,.0f} s, {self.sequences_per_second:,.0f} sequences/s"
+            f"{self.stop_reason}; {self.seconds:,.0f} s, "
+            f"{self.sequences_per_second:,.0f} sequences/s"
         )
 
     def __repr__(self) -> str:
