@@ -1,8 +1,8 @@
 """The 270 models of the 2025 grid, by their published run IDs, as changes to shipped recipes.
 
-The order of the IDs is size, then encoding, loss, optimiser and schedule. Source:
+The IDs count through sizes, then encodings, losses, optimizers and schedules. Source:
 manuscript_figures/Figure_S4/data/score_board_*.csv, Bornelov-lab/Camformer@feaa529. The grid's
-learning rates are published nowhere: its recipes have the 0.001 of the Original, with Lion too.
+learning rates are not published: its recipes use the 0.001 of the Original, with Lion too.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ import itertools
 
 from camformer_tf import errors
 
-FOLDER = "grid-270/"  # what a name begins with: grid-270/14
+FOLDER = "grid-270/"  # the start of a name: grid-270/14
 
-# Published word → ours, each in the order of the IDs.
+# Published word → our word, in the order of the IDs.
 _SIZES = {"Large": "large", "Small": "small", "Mini": "mini"}
 _ENCODINGS = {
     "onehot": "onehot",
@@ -40,8 +40,13 @@ _PARAMETERS = {
 
 @dataclasses.dataclass(frozen=True)
 class GridRun:
-    """One run of the grid: its published ID and name, and its recipe as a shipped one and the
-    values that differ, such as train.loss=huber.
+    """One run of the grid.
+
+    Attributes:
+        run_id: the published ID.
+        name: the published name.
+        base: the shipped recipe with the same network.
+        overrides: the values in which the run's recipe differs, such as "train.loss=huber".
     """
 
     run_id: int
@@ -51,10 +56,10 @@ class GridRun:
 
 
 def run(run_id: int) -> GridRun:
-    """Returns the run of an ID from 1 to 270.
+    """Returns the run with an ID from 1 to 270.
 
     Raises:
-        errors.UserError: an ID outside.
+        errors.UserError: there is no run with this ID.
     """
     if not 1 <= run_id <= RUNS:
         raise errors.UserError(f"{FOLDER}{run_id}: the grid's run IDs go from 1 to {RUNS}.")
@@ -73,15 +78,15 @@ def run(run_id: int) -> GridRun:
     )
 
 
-def named(name: str) -> GridRun | None:
-    """Returns the run that a recipe's name means, grid-270/ID; None for a name of another kind.
+def parse_name(name: str) -> GridRun | None:
+    """Returns the run with the name grid-270/ID; None for a name of another form.
 
     Raises:
-        errors.UserError: the name is of the grid, but not the ID.
+        errors.UserError: the name starts with grid-270/, but no such ID follows.
     """
     if not name.startswith(FOLDER):
         return None
     run_id = name.removeprefix(FOLDER)
     if not (run_id.isascii() and run_id.isdecimal()):
-        raise errors.UserError(f"{name}: expected {FOLDER}ID, an ID from 1 to {RUNS}.")
+        raise errors.UserError(f"{name}: expected {FOLDER}ID with an ID from 1 to {RUNS}.")
     return run(int(run_id))

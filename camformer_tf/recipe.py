@@ -1,4 +1,4 @@
-"""A YAML recipe as frozen dataclasses: every default stands here and nowhere else."""
+"""A YAML recipe as frozen dataclasses, which hold every default."""
 
 from __future__ import annotations
 
@@ -16,52 +16,58 @@ import yaml
 from camformer_tf import errors, grid, schema
 
 SCHEMA = 1
-SEARCH = "search"  # the shipped search recipe, and the section by which one is known
+SEARCH = "search"  # the name of the shipped search recipe, and the section that marks one
 PREDICT_BATCH_SIZE = 1024
 
-
 Count = Annotated[int, schema.Bound(at_least=1)]
-Whole = Annotated[int, schema.Bound(at_least=0)]
+Natural = Annotated[int, schema.Bound(at_least=0)]
 Positive = Annotated[float, schema.Bound(above=0)]
 NotNegative = Annotated[float, schema.Bound(at_least=0)]
 Rate = Annotated[float, schema.Bound(at_least=0, below=1)]
 Share = Annotated[float, schema.Bound(at_least=0, at_most=1)]
-Part = Annotated[float, schema.Bound(above=0, at_most=1)]
+Fraction = Annotated[float, schema.Bound(above=0, at_most=1)]
 
 
 @dataclasses.dataclass(frozen=True)
 class DataConfig:
     """How letters become the model's input, and which raw sequences the model can read.
 
-    `length_margin` and `max_n` are the filters of the 2022 submission (script:58-64,
-    FredrikSvenssonUK/DREAM2022_Camformers@6fd5d69): lengths of 110 ± 3 nt, at most 3 N.
+    The defaults of `length_margin` and `max_n` are the filters of the 2022 submission
+    (script:58-64, FredrikSvenssonUK/DREAM2022_Camformers@6fd5d69): lengths of 110 ± 3 nt, at most
+    3 N.
+
+    Attributes:
+        encoding: the channels of a letter, see `data.sequence`.
+        length: the length of the model's input.
+        length_margin: largest difference of a readable sequence's length from `length`.
+        max_n: largest number of N in a readable sequence.
     """
 
     encoding: Literal[
         "onehot", "onehot_n", "onehot_purine", "onehot_integer", "onehot_integer_purine"
     ] = "onehot"
     length: Count = 110
-    length_margin: Whole = 3
-    max_n: Whole = 3
+    length_margin: Natural = 3
+    max_n: Natural = 3
 
 
 @dataclasses.dataclass(frozen=True)
 class RecordsConfig:
-    """How `build-records` splits and shards; no part of a recipe, since records serve many."""
+    """How `build-records` splits and shards; not part of a recipe, as recipes share records."""
 
     split: str = "train=0.9,val=0.1"
     split_by: Literal["random", "stratified", "hash", "family", "column"] = "random"
-    seed: Whole = 42
+    seed: Natural = 42
     shards: Count = 16
     on_malformed: Literal["error", "skip"] = "error"
     compression: Literal["none", "gzip"] = "none"
-    workers: Count = 1  # processes; more need a script with `if __name__ == "__main__":`
-    mismatches: Whole = 3  # letters in which sequences of one family may differ
-    leakage: bool = True  # whether to look for sequences with near neighbours in training
+    workers: Count = 1  # processes; a script needs `if __name__ == "__main__":` for several
+    mismatches: Natural = 3  # letters in which sequences of one family may differ
+    leakage: bool = True  # whether to count sequences with near neighbours in training
 
 
 @dataclasses.dataclass(frozen=True)
-class Pool:
+class PoolConfig:
     """Max pooling over `size` positions every `stride` positions, without padding."""
 
     size: Count
@@ -69,24 +75,31 @@ class Pool:
 
 
 @dataclasses.dataclass(frozen=True)
-class Block:
-    """Convolution, batch normalisation, ReLU, pooling (if given), dropout."""
+class BlockConfig:
+    """Convolution, batch normalisation, ReLU, pooling (if there is a pool), dropout."""
 
     filters: Count
     kernel: Count
     dropout: Rate = 0.0
-    pool: Pool | None = None
+    pool: PoolConfig | None = None
 
 
 @dataclasses.dataclass(frozen=True)
 class ModelConfig:
-    """The residual CNN. With `residual`, blocks 1+2, 3+4, … form pairs: the output of a pair's
-    first block is added to that of its second. `padding`: "same", or zeros added on each side.
+    """The residual CNN.
+
+    Attributes:
+        blocks: the convolutional blocks, from input to output.
+        residual: whether blocks 1+2, 3+4, … form pairs, in which the output of the first block is
+            added to that of the second.
+        padding: "same", or the number of zeros added on each side.
+        dense: the units of the dense layers after the blocks.
+        dense_dropout: the dropout rate after each dense layer.
     """
 
-    blocks: tuple[Block, ...]
+    blocks: tuple[BlockConfig, ...]
     residual: bool = True
-    padding: Literal["same"] | Whole = "same"
+    padding: Literal["same"] | Natural = "same"
     dense: tuple[Count, ...] = (256, 256)
     dense_dropout: Rate = 0.0
 
@@ -95,7 +108,17 @@ class ModelConfig:
 class TrainConfig:
     """Training rules; the defaults are those of the 2022 submission (script:58-72).
 
-    `fraction`: the part of the training sequences that is trained on, the same in every epoch.
+    Attributes:
+        loss: mean absolute error (l1), mean squared error (mse) or Huber loss.
+        optimizer: AdamW or Lion.
+        learning_rate: of the optimizer, before the schedule.
+        weight_decay: of the optimizer, decoupled.
+        schedule: how the learning rate changes.
+        batch_size: sequences per training step, on all devices together.
+        fraction: the fraction of the training sequences used, the same in every epoch.
+        epochs: the maximum number of epochs.
+        patience: epochs without a better one after which training stops.
+        seed: of weights, dropout and the order of sequences.
     """
 
     loss: Literal["l1", "mse", "huber"] = "l1"
@@ -104,16 +127,20 @@ class TrainConfig:
     weight_decay: NotNegative = 0.001
     schedule: Literal["none", "plateau", "onecycle"] = "plateau"
     batch_size: Count = 256
-    fraction: Part = 1.0
+    fraction: Fraction = 1.0
     epochs: Count = 50
     patience: Count = 10
-    seed: Whole = 42
+    seed: Natural = 42
 
 
 @dataclasses.dataclass(frozen=True)
-class Tails:
-    """Which examples are seen `times` times an epoch: those whose expression is below the training
-    set's quantile `below`, or above its quantile `above`.
+class TailsConfig:
+    """Which examples of extreme expression are repeated in an epoch.
+
+    Attributes:
+        below: quantile of the training set's expression; lower examples are repeated.
+        above: quantile of the training set's expression; higher examples are repeated.
+        times: how many times an epoch holds such an example.
     """
 
     below: Share = 0.0
@@ -122,46 +149,57 @@ class Tails:
 
 
 @dataclasses.dataclass(frozen=True)
-class Flanks:
-    """Letters that are cut off each end of every sequence, and those that are put there instead,
-    within the network.
+class FlanksConfig:
+    """Letters that the network removes from the ends of every sequence, and adds in their place.
+
+    Attributes:
+        cut_left: number of letters removed on the left.
+        cut_right: number of letters removed on the right.
+        add_left: letters added on the left.
+        add_right: letters added on the right.
     """
 
-    cut_left: Whole = 0
-    cut_right: Whole = 0
+    cut_left: Natural = 0
+    cut_right: Natural = 0
     add_left: str = ""
     add_right: str = ""
 
 
 @dataclasses.dataclass(frozen=True)
 class TricksConfig:
-    """What the authors tried and found useless, all of it off. Source: Camformers_poster.pdf p.9,
-    FredrikSvenssonUK/DREAM2022_Camformers@6fd5d69, which names the tricks and gives no settings.
+    """What the authors tried without success; all of it is off by default.
 
-    quantile_targets: whether expressions become normal quantiles of their rank in training.
-    target_noise: standard deviation of the normal noise on training expressions.
-    shift: N that extend a training sequence on both sides before a random window is cut out.
-    reverse_complement: the share of training sequences that are turned into it.
+    Source: Camformers_poster.pdf p.9, FredrikSvenssonUK/DREAM2022_Camformers@6fd5d69, which names
+    the tricks and gives no settings.
+
+    Attributes:
+        quantile_targets: whether expressions become normal quantiles of their rank in training.
+        target_noise: standard deviation of the normal noise on training expressions.
+        shift: number of N added on both sides of a training sequence before a random window is
+            cut out.
+        reverse_complement: the share of training sequences that are reverse-complemented.
+        tails: repetition of examples of extreme expression.
+        flanks: replacement of the ends of sequences.
     """
 
     quantile_targets: bool = False
     target_noise: NotNegative = 0.0
-    shift: Whole = 0
+    shift: Natural = 0
     reverse_complement: Share = 0.0
-    tails: Tails = Tails()
-    flanks: Flanks = Flanks()
+    tails: TailsConfig = TailsConfig()
+    flanks: FlanksConfig = FlanksConfig()
 
 
 @dataclasses.dataclass(frozen=True)
 class ExpectConfig:
-    """What a run of this recipe should show; compared with the run, never used by it."""
+    """What a run of this recipe should show; a test compares it, and training ignores it."""
 
     parameters: Count | None = None
 
 
 @dataclasses.dataclass(frozen=True)
 class Recipe:
-    """Everything that decides a run besides its records."""
+    """Everything that determines a run, except its records."""
 
     model: ModelConfig
     data: DataConfig = DataConfig()
@@ -172,35 +210,43 @@ class Recipe:
 
 
 def load(source: str | Path, overrides: Iterable[str] = ()) -> Recipe:
-    """Returns the recipe at a path, the shipped one of that name, or that of a run of the 2025 grid
-    (grid-270/1 to grid-270/270, see `grid`), with `key=value` overrides.
+    """Returns a recipe, with `key=value` overrides.
+
+    Args:
+        source: a file, the name of a shipped recipe, or a run of the 2025 grid (grid-270/1 to
+            grid-270/270, see `grid`).
+        overrides: such as "train.epochs=2" or "model.blocks.4.pool.size=5".
 
     Raises:
         errors.UserError: no such recipe, not YAML, an unknown or repeated key, a wrong value.
     """
-    of_grid = None if Path(source).is_file() else grid.named(str(source))
-    path = shipped()[of_grid.base] if of_grid else find(source)
-    if of_grid:
-        overrides = [*of_grid.overrides, *overrides]
+    grid_run = None if Path(source).is_file() else grid.parse_name(str(source))
+    path = shipped_files()[grid_run.base] if grid_run else find(source)
+    if grid_run:
+        overrides = [*grid_run.overrides, *overrides]
     values = read(path)
     for override in overrides:
         _override(values, override)
     return from_values(values, str(path))
 
 
-def parse(text: str, *, where: str, overrides: Iterable[str] = ()) -> Recipe:
-    """Returns the recipe that YAML text holds; `where` names it in messages."""
-    values = _values(text, where)
+def parse(text: str, *, source: str, overrides: Iterable[str] = ()) -> Recipe:
+    """Returns the recipe in a YAML text; `source` names the text in messages.
+
+    Raises:
+        errors.UserError: not YAML, an unknown or repeated key, a wrong value.
+    """
+    values = _values(text, source)
     for override in overrides:
         _override(values, override)
-    return from_values(values, where)
+    return from_values(values, source)
 
 
 def read(path: Path) -> dict[str, Any]:
-    """Returns what the YAML in a file holds, as plain values that nothing has checked.
+    """Returns the unchecked values in a YAML file.
 
     Raises:
-        errors.UserError: it cannot be read, or is no section of keys.
+        errors.UserError: the file cannot be read, or is not a section of keys.
     """
     try:
         text = path.read_text(encoding="utf-8")
@@ -209,65 +255,72 @@ def read(path: Path) -> dict[str, Any]:
     return _values(text, str(path))
 
 
-def _values(text: str, where: str) -> dict[str, Any]:
+def _values(text: str, source: str) -> dict[str, Any]:
     try:
         values = yaml.load(text, Loader=_UniqueKeys)
     except (yaml.YAMLError, ValueError) as error:
-        raise errors.UserError(f"{where}: not a YAML recipe: {_one_line(error)}") from error
+        raise errors.UserError(f"{source}: not a YAML recipe: {_one_line(error)}") from error
     if not isinstance(values, dict):
         raise errors.UserError(
-            f"{where}: expected the sections data, model, train, tricks and expect, "
+            f"{source}: expected the sections data, model, train, tricks and expect, "
             f"found {'nothing' if values is None else type(values).__name__}."
         )
     return values
 
 
-def from_values(values: dict[str, Any], where: str) -> Recipe:
-    """Returns the recipe of plain values; `where` names it in messages.
+def from_values(values: dict[str, Any], source: str) -> Recipe:
+    """Returns the recipe of plain values; `source` names them in messages.
 
     Raises:
         errors.UserError: an unknown or missing key, a wrong value.
     """
     if SEARCH in values:
-        raise errors.UserError(f"{where}: is a search recipe, which holds many recipes.")
+        raise errors.UserError(
+            f"{source}: this is a search recipe, which stands for many recipes. Pass it to "
+            "`camformer-tf tune`."
+        )
     version = values.get("schema", SCHEMA)
     if type(version) is int and version != SCHEMA:
         raise errors.UserError(
-            f"{where}: schema is {version}, this version of camformer_tf reads schema "
-            f"{SCHEMA}. Upgrade camformer_tf, or write the recipe anew."
+            f"{source}: schema is {version}, but this version of camformer_tf reads schema "
+            f"{SCHEMA}. Upgrade camformer_tf, or rewrite the recipe."
         )
-    return schema.parse(values, Recipe, where)
+    return schema.parse(values, Recipe, source)
 
 
 def dump(recipe: Recipe) -> str:
-    """Returns the recipe as YAML with every value spelled out; `parse` reads it back unchanged."""
+    """Returns the recipe as YAML with every value; `parse` reads it back unchanged."""
     values = dataclasses.asdict(recipe)
     sections = ("schema", "data", "model", "train", "tricks", "expect")
-    ordered = {name: values[name] for name in sections}
-    return yaml.dump(ordered, Dumper=_Dumper, sort_keys=False, default_flow_style=None, width=100)
+    values = {name: values[name] for name in sections}
+    return yaml.dump(values, Dumper=_Dumper, sort_keys=False, default_flow_style=None, width=100)
 
 
 def sub_seed(seed: int, name: str) -> int:
-    """Returns the seed (0 <= value < 2**31) of one named use of randomness, derived by SHA-256."""
+    """Returns the seed, 0 <= value < 2**31, of one use of randomness, by SHA-256 of its name."""
     digest = hashlib.sha256(f"{seed}/{name}".encode()).digest()
     return int.from_bytes(digest[:4], "little") >> 1
 
 
 def choices(section: type, key: str) -> tuple[str, ...]:
-    """Returns the words that one key of a section may have."""
+    """Returns the words that a key of a section (a dataclass) accepts."""
     return typing.get_args(typing.get_type_hints(section)[key])
 
 
-def shipped() -> dict[str, Path]:
-    """Returns the recipes that come with the package: name → file."""
+def shipped_files() -> dict[str, Path]:
+    """Returns the recipes in this package: name → file."""
     return {name: path for name, path in _files().items() if name != SEARCH}
 
 
 def find(source: str | Path) -> Path:
-    """Returns the file that a path or the name of a shipped recipe means."""
+    """Returns the file of a recipe: a path, or the name of a shipped one.
+
+    Raises:
+        errors.UserError: there is no such file or name.
+    """
     if Path(source).is_file():
         return Path(source)
-    names = shipped()
+    names = shipped_files()
     if str(source) in _files():
         return _files()[str(source)]
     close = difflib.get_close_matches(str(source), names, n=1)
@@ -283,19 +336,24 @@ def _files() -> dict[str, Path]:
 
 
 def _shipped_folder() -> Path:
-    installed = Path(str(importlib.resources.files("camformer_tf"))) / "configs"  # in a wheel
-    return installed if installed.is_dir() else installed.parent.parent / "configs"  # in a checkout
+    folder = Path(str(importlib.resources.files("camformer_tf"))) / "configs"  # of a wheel
+    return folder if folder.is_dir() else folder.parent.parent / "configs"  # of a checkout
 
 
 class _UniqueKeys(yaml.SafeLoader):
-    """Refuses a repeated key, of which plain YAML silently keeps the last."""
+    """Refuses a repeated key, where plain YAML silently uses the last."""
 
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict:
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        """Returns the mapping of a node.
+
+        Raises:
+            yaml.YAMLError: a key is repeated.
+        """
         keys = [self.construct_object(key, deep=True) for key, _ in node.value]
         for key in keys:
             if keys.count(key) > 1:
                 line = node.start_mark.line + 1
-                raise yaml.YAMLError(f"the key {key!r} stands twice in the section at line {line}")
+                raise yaml.YAMLError(f"the key {key!r} is repeated in the section at line {line}")
         return super().construct_mapping(node, deep)
 
 
@@ -306,32 +364,34 @@ class _Dumper(yaml.SafeDumper):
 _Dumper.add_representer(tuple, yaml.SafeDumper.represent_list)
 
 
-def _override(values: dict, override: str) -> None:
-    """Sets one value of the raw recipe: `train.epochs=2`, `model.blocks.4.pool.size=5`."""
-    where = f"--set {override}"
+def _override(values: dict[str, Any], override: str) -> None:
+    """Sets one of the unchecked values: `train.epochs=2`, `model.blocks.4.pool.size=5`."""
+    source = f"--set {override}"
     name, equals, text = override.partition("=")
     if not equals or not name:
-        raise errors.UserError(f"{where}: expected key=value, such as train.epochs=2.")
+        raise errors.UserError(f"{source}: expected key=value, such as train.epochs=2.")
     *parents, last = name.split(".")
     place: Any = values
     for parent in parents:
         if isinstance(place, dict) and place.get(parent) is None:
-            place[parent] = {}
-        place = place[_index(place, parent, where)]
+            place[parent] = {}  # a section that the recipe leaves at its defaults
+        place = place[_index(place, parent, source)]
     try:
-        place[_index(place, last, where)] = yaml.load(text, Loader=_UniqueKeys)
+        place[_index(place, last, source)] = yaml.load(text, Loader=_UniqueKeys)
     except (yaml.YAMLError, ValueError) as error:
-        raise errors.UserError(f"{where}: the value is not YAML: {_one_line(error)}") from error
+        raise errors.UserError(f"{source}: the value is not YAML: {_one_line(error)}") from error
 
 
-def _index(place: Any, key: str, where: str) -> str | int:
+def _index(place: Any, key: str, source: str) -> str | int:
     if isinstance(place, dict):
         return key
     if not isinstance(place, list):
-        raise errors.UserError(f"{where}: {key!r} is asked of {place!r}, which has no keys.")
+        raise errors.UserError(
+            f"{source}: there is no key {key!r} in {place!r}, which is a single value."
+        )
     if not key.isdecimal() or int(key) >= len(place):
         raise errors.UserError(
-            f"{where}: expected a number below {len(place)} in place of {key!r}."
+            f"{source}: expected a number below {len(place)} in place of {key!r}."
         )
     return int(key)
 

@@ -59,7 +59,7 @@ def test_the_table_of_recipes_is_whole_and_its_sizes_are_right():
     from camformer_tf.model import rescnn
 
     rows = {row[0]: row[1] for row in table(ROOT / "README.md", "Recipes")}
-    assert set(rows) == set(recipe.shipped())
+    assert set(rows) == set(recipe.shipped_files())
     for name, parameters in rows.items():
         settings = recipe.load(name)
         channels = sequence.channels(settings.data.encoding)
@@ -68,7 +68,7 @@ def test_the_table_of_recipes_is_whole_and_its_sizes_are_right():
 
 
 def test_every_recipe_has_a_header_with_command_expectation_cost_and_source():
-    for name, path in recipe.shipped().items():
+    for name, path in recipe.shipped_files().items():
         text = path.read_text()
         for word in ("# Run:", "# Expect:", "# Cost:", "# Source:"):
             assert word in text, f"{name} lacks {word}"

@@ -63,7 +63,7 @@ def run(unpacked: Path, *arguments) -> subprocess.CompletedProcess:
 
 def test_the_recipes_are_in_the_wheel(unpacked):
     names = {path.stem for path in (unpacked / "camformer_tf" / "configs").glob("*.yaml")}
-    assert names == set([*recipe.shipped(), recipe.SEARCH])
+    assert names == set([*recipe.shipped_files(), recipe.SEARCH])
 
 
 def test_the_wheel_fits_a_recipe_by_name(unpacked, library, tmp_path):

@@ -13,59 +13,61 @@ MINIMAL = "model: {blocks: [{filters: 8, kernel: 3}]}\n"
 
 
 def parse(text: str, *overrides: str) -> recipe.Recipe:
-    return recipe.parse(text, where="my.yaml", overrides=overrides)
+    return recipe.parse(text, source="my.yaml", overrides=overrides)
 
 
 def refusal(text: str, *overrides: str) -> str:
-    with pytest.raises(errors.UserError) as caught:
+    with pytest.raises(errors.UserError) as info:
         parse(text, *overrides)
-    return str(caught.value)
+    return str(info.value)
 
 
 # --- shipped recipes ---
 
 
-@pytest.mark.parametrize("path", sorted(recipe.shipped().values()), ids=lambda path: path.stem)
+@pytest.mark.parametrize(
+    "path", sorted(recipe.shipped_files().values()), ids=lambda path: path.stem
+)
 def test_every_shipped_recipe_is_found_by_name_and_loads(path):
     assert recipe.find(path.stem) == path
     assert recipe.load(path.stem) == recipe.load(path)
 
 
 def test_every_file_of_configs_is_shipped():
-    assert {*recipe.shipped(), recipe.SEARCH} == {path.stem for path in CONFIGS.iterdir()}
-    assert {"original", "small", "mini", "smoke"} <= set(recipe.shipped())
+    assert {*recipe.shipped_files(), recipe.SEARCH} == {path.stem for path in CONFIGS.iterdir()}
+    assert {"original", "small", "mini", "smoke"} <= set(recipe.shipped_files())
 
 
-@pytest.mark.parametrize("name", sorted(recipe.shipped()))
+@pytest.mark.parametrize("name", sorted(recipe.shipped_files()))
 def test_every_shipped_recipe_has_a_header_with_command_cost_result_and_source(name):
     header = recipe.find(name).read_text().split("schema:")[0]
     for entry in (f"# Run:    camformer-tf fit {name} ", "# Expect: ", "# Cost:   ", "# Source: "):
         assert entry in header
 
 
-@pytest.mark.parametrize("name", sorted(recipe.shipped()))
+@pytest.mark.parametrize("name", sorted(recipe.shipped_files()))
 def test_every_shipped_recipe_is_read_back_from_its_dump(name):
-    loaded = recipe.load(name)
-    assert parse(recipe.dump(loaded)) == loaded
+    settings = recipe.load(name)
+    assert parse(recipe.dump(settings)) == settings
 
 
 def test_original_has_the_rules_of_the_2022_submission():
     # script:58-83, FredrikSvenssonUK/DREAM2022_Camformers@6fd5d69
-    loaded = recipe.load("original")
-    data, train = loaded.data, loaded.train
+    settings = recipe.load("original")
+    data, train = settings.data, settings.train
     assert (data.encoding, data.length, data.length_margin, data.max_n) == ("onehot", 110, 3, 3)
     assert (train.loss, train.learning_rate, train.weight_decay) == ("l1", 0.001, 0.001)
     assert (train.batch_size, train.epochs, train.patience, train.seed) == (256, 50, 10, 42)
-    assert [(b.filters, b.kernel, b.dropout) for b in loaded.model.blocks] == [(512, 10, 0.3)] * 6
-    pools = [block.pool for block in loaded.model.blocks]
-    assert pools == [None, None, None, None, recipe.Pool(10, 4), None]
+    assert [(b.filters, b.kernel, b.dropout) for b in settings.model.blocks] == [(512, 10, 0.3)] * 6
+    pools = [block.pool for block in settings.model.blocks]
+    assert pools == [None, None, None, None, recipe.PoolConfig(10, 4), None]
 
 
 # --- reading ---
 
 
 def test_every_key_but_the_blocks_has_a_default():
-    blocks = (recipe.Block(filters=8, kernel=3),)
+    blocks = (recipe.BlockConfig(filters=8, kernel=3),)
     assert parse(MINIMAL) == recipe.Recipe(model=recipe.ModelConfig(blocks))
 
 
@@ -110,7 +112,7 @@ def test_a_missing_key_is_named(text, key):
 )
 def test_a_repeated_key_is_refused(text, key, line):
     message = refusal(text)
-    assert f"the key '{key}' stands twice in the section at line {line}" in message
+    assert f"the key '{key}' is repeated in the section at line {line}" in message
 
 
 WRONG = {
@@ -158,27 +160,27 @@ def test_a_value_that_yaml_cannot_make_is_refused():
 
 
 @pytest.mark.parametrize(
-    "text, found", [("", "nothing"), ("# nothing\n", "nothing"), ("- 1", "list"), ("hello", "str")]
+    "text, kind", [("", "nothing"), ("# nothing\n", "nothing"), ("- 1", "list"), ("hello", "str")]
 )
-def test_what_holds_no_sections_is_refused(text, found):
+def test_a_file_without_sections_is_refused(text, kind):
     assert refusal(text).endswith(
-        f"the sections data, model, train, tricks and expect, found {found}."
+        f"the sections data, model, train, tricks and expect, found {kind}."
     )
 
 
 @pytest.mark.parametrize("body", [MINIMAL, MINIMAL + "distil: {teacher: original}\n"])
 def test_a_schema_of_another_version_is_refused_before_its_unknown_keys(body):
     message = refusal("schema: 2\n" + body)
-    assert message.startswith("my.yaml: schema is 2, this version of camformer_tf reads schema 1.")
+    assert message.startswith("my.yaml: schema is 2, but this version of camformer_tf reads")
 
 
-def test_a_schema_that_is_no_number_is_refused():
+def test_a_schema_that_is_not_a_number_is_refused():
     message = refusal('schema: "1"\n' + MINIMAL)
     assert "schema: expected a whole number, found '1'" in message
 
 
 @pytest.mark.parametrize("content", [None, b"\xff\xfe\x00", "folder"])
-def test_what_cannot_be_read_is_named(tmp_path, content):
+def test_a_file_that_cannot_be_read_is_named(tmp_path, content):
     path = tmp_path / "my.yaml"
     if content == "folder":
         path.mkdir()
@@ -191,7 +193,7 @@ def test_what_cannot_be_read_is_named(tmp_path, content):
 # --- dump ---
 
 
-def test_a_dump_spells_out_every_value():
+def test_a_dump_holds_every_value():
     text = recipe.dump(parse(MINIMAL))
     for key in ("schema: 1", "length_margin: 3", "pool: null", "padding: same", "patience: 10"):
         assert key in text
@@ -204,7 +206,7 @@ def test_a_dump_spells_out_every_value():
     decay=st.floats(0, 1e300),
     dropout=st.floats(0, 1, exclude_max=True),
     padding=st.just("same") | st.integers(0, 99),
-    pool=st.none() | st.builds(recipe.Pool, st.integers(1, 99), st.integers(1, 99)),
+    pool=st.none() | st.builds(recipe.PoolConfig, st.integers(1, 99), st.integers(1, 99)),
     dense=st.lists(st.integers(1, 9999)).map(tuple),
     below=st.floats(0, 1),
     letters=st.text("ACGTN", max_size=5),
@@ -212,15 +214,16 @@ def test_a_dump_spells_out_every_value():
 def test_every_recipe_is_read_back_from_its_dump(
     rate, decay, dropout, padding, pool, dense, below, letters
 ):
-    blocks = (recipe.Block(8, 3, dropout, pool),) * 2
-    made = recipe.Recipe(
+    blocks = (recipe.BlockConfig(8, 3, dropout, pool),) * 2
+    settings = recipe.Recipe(
         model=recipe.ModelConfig(blocks, padding=padding, dense=dense),
         train=recipe.TrainConfig(learning_rate=rate, weight_decay=decay),
         tricks=recipe.TricksConfig(
-            tails=recipe.Tails(below=below, times=3), flanks=recipe.Flanks(add_right=letters)
+            tails=recipe.TailsConfig(below=below, times=3),
+            flanks=recipe.FlanksConfig(add_right=letters),
         ),
     )
-    assert parse(recipe.dump(made)) == made
+    assert parse(recipe.dump(settings)) == settings
 
 
 # --- overrides ---
@@ -228,33 +231,33 @@ def test_every_recipe_is_read_back_from_its_dump(
 
 def test_an_override_replaces_one_value():
     original = recipe.load("original")
-    made = recipe.load("original", ["train.epochs=2", "data.encoding=onehot_purine"])
-    assert (made.train.epochs, made.data.encoding) == (2, "onehot_purine")
-    assert made.model == original.model
+    settings = recipe.load("original", ["train.epochs=2", "data.encoding=onehot_purine"])
+    assert (settings.train.epochs, settings.data.encoding) == (2, "onehot_purine")
+    assert settings.model == original.model
 
 
-def test_the_last_override_of_a_key_counts():
+def test_the_last_override_of_a_key_is_used():
     assert parse(MINIMAL, "train.epochs=2", "train.epochs=3").train.epochs == 3
 
 
 def test_an_override_reaches_into_lists():
-    made = recipe.load("original", ["model.blocks.4.pool.size=5"])
-    assert made.model.blocks[4].pool == recipe.Pool(5, 4)
+    settings = recipe.load("original", ["model.blocks.4.pool.size=5"])
+    assert settings.model.blocks[4].pool == recipe.PoolConfig(5, 4)
 
 
 def test_an_override_may_be_a_list_or_null():
-    made = recipe.load("original", ["model.dense=[8, 9]", "model.blocks.4.pool=null"])
-    assert made.model.dense == (8, 9) and made.model.blocks[4].pool is None
+    settings = recipe.load("original", ["model.dense=[8, 9]", "model.blocks.4.pool=null"])
+    assert settings.model.dense == (8, 9) and settings.model.blocks[4].pool is None
 
 
 @pytest.mark.parametrize("text", [MINIMAL, MINIMAL + "train:\n"])
-def test_an_override_makes_a_section_that_is_absent(text):
+def test_an_override_adds_a_missing_section(text):
     assert parse(text, "train.epochs=2").train.epochs == 2
 
 
-def test_an_override_makes_an_inner_section_that_is_absent():
-    made = parse(MINIMAL, "model.blocks.0.pool.size=5", "model.blocks.0.pool.stride=2")
-    assert made.model.blocks[0].pool == recipe.Pool(5, 2)
+def test_an_override_adds_a_missing_inner_section():
+    settings = parse(MINIMAL, "model.blocks.0.pool.size=5", "model.blocks.0.pool.stride=2")
+    assert settings.model.blocks[0].pool == recipe.PoolConfig(5, 2)
 
 
 def test_an_override_may_hold_an_equals_sign():
@@ -262,14 +265,14 @@ def test_an_override_may_hold_an_equals_sign():
 
 
 @pytest.mark.parametrize("index", ["1", "99", "-1", "first", "1.5", "²"])
-def test_a_place_that_a_list_does_not_have_is_refused(index):
+def test_an_index_outside_a_list_is_refused(index):
     message = refusal(MINIMAL, f"model.blocks.{index}=3")
     assert message.startswith(f"--set model.blocks.{index}=3: expected a number below 1 in place")
 
 
-def test_a_key_of_what_has_none_is_refused():
+def test_a_key_of_a_single_value_is_refused():
     message = refusal(MINIMAL, "model.blocks.0.filters.size=3")
-    assert message.endswith("'size' is asked of 8, which has no keys.")
+    assert message.endswith("there is no key 'size' in 8, which is a single value.")
 
 
 @pytest.mark.parametrize("override", ["train.epochs", "=3", "", "="])
@@ -294,14 +297,12 @@ def test_an_override_is_checked_as_the_file_is():
 
 
 def test_a_run_of_the_grid_is_a_recipe_that_overrides_may_change():
-    made = recipe.load("grid-270/141", ["train.epochs=2", "data.encoding=onehot"])
-    assert (made.train.epochs, made.data.encoding) == (2, "onehot")
+    settings = recipe.load("grid-270/141", ["train.epochs=2", "data.encoding=onehot"])
+    assert (settings.train.epochs, settings.data.encoding) == (2, "onehot")
     assert recipe.load("grid-270/141") == recipe.load("small")
 
 
-def test_no_file_here_takes_the_place_of_the_recipe_that_a_run_of_the_grid_changes(
-    tmp_path, monkeypatch
-):
+def test_a_file_with_the_name_of_a_shipped_recipe_does_not_change_the_grid(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     Path("large").write_text(MINIMAL)
     assert len(recipe.load("grid-270/14").model.blocks) == 6
@@ -332,7 +333,7 @@ def test_a_sub_seed_differs_by_name_and_by_seed():
     assert len(seeds) == 200
 
 
-def test_a_path_goes_before_a_name(tmp_path, monkeypatch):
+def test_a_path_takes_precedence_over_a_name(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     Path("smoke").write_text(MINIMAL)
     assert recipe.load("smoke") == parse(MINIMAL)
@@ -343,13 +344,13 @@ def test_a_misspelt_name_is_refused_with_the_nearest_one():
         recipe.find("orignal")
 
 
-def test_a_name_unlike_any_other_is_refused_with_all_of_them():
+def test_an_unknown_name_is_refused_with_all_names():
     with pytest.raises(
         errors.UserError,
         match="Shipped: .*mini, original, small, smoke, and grid-270/1 to grid-270/270.",
-    ) as caught:
+    ) as info:
         recipe.find("zzz.yaml")
-    assert "Did you mean" not in str(caught.value)
+    assert "Did you mean" not in str(info.value)
 
 
 def test_choices_are_the_words_of_a_key():

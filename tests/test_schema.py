@@ -25,16 +25,16 @@ class Model:
 
 
 def refusal(value, kind=Model, name: str = "") -> str:
-    with pytest.raises(errors.UserError) as caught:
+    with pytest.raises(errors.UserError) as info:
         schema.parse(value, kind, "my.yaml", name)
-    return str(caught.value)
+    return str(info.value)
 
 
 def test_a_section_becomes_its_dataclass_with_defaults():
     assert schema.parse({"filters": 4}, Model, "my.yaml") == Model(4)
 
 
-def test_every_kind_of_value_is_read():
+def test_a_value_of_every_type_is_read():
     value = {
         **{"filters": 4, "rate": 0.25, "loss": "mse", "residual": False, "padding": 3},
         **{"pool": {"size": 2}, "dense": [8, 9]},
@@ -44,7 +44,7 @@ def test_every_kind_of_value_is_read():
 
 
 @pytest.mark.parametrize("padding", ["same", 0, 7])
-def test_a_union_takes_its_word_or_its_number(padding):
+def test_a_union_accepts_its_word_or_a_number(padding):
     assert schema.parse({"filters": 4, "padding": padding}, Model, "my.yaml").padding == padding
 
 
@@ -52,17 +52,17 @@ def test_null_is_read_where_the_type_allows_it():
     assert schema.parse({"filters": 4, "pool": None}, Model, "my.yaml").pool is None
 
 
-def test_a_whole_number_is_read_as_a_float_where_one_is_asked_for():
+def test_a_whole_number_is_read_as_a_float_where_the_type_is_float():
     rate = schema.parse({"filters": 4, "rate": 0}, Model, "my.yaml").rate
     assert rate == 0.0 and type(rate) is float
 
 
-def test_text_is_read_and_nothing_else_is_where_it_is_asked_for():
+def test_only_text_is_read_where_the_type_is_text():
     assert schema.parse("ACGT", str, "my.yaml") == "ACGT"
     assert refusal(3, str, "add_left") == "my.yaml: add_left: expected text, found 3."
 
 
-def test_a_number_may_be_the_most_that_is_allowed_and_no_more():
+def test_a_number_may_equal_its_upper_limit_but_not_exceed_it():
     share = Annotated[float, schema.Bound(at_least=0, at_most=1)]
     assert schema.parse(1, share, "my.yaml") == 1.0
     message = refusal(1.5, share, "share")
@@ -78,12 +78,12 @@ def test_an_unknown_key_is_named_with_its_section():
     assert message == "my.yaml: unknown key pool.sise. Did you mean pool.size?"
 
 
-def test_an_unknown_key_unlike_any_other_is_refused_with_all_known_ones():
+def test_an_unknown_key_without_a_near_one_is_refused_with_all_keys():
     message = refusal({"filters": 4, "xyz": 1})
     assert "unknown key xyz. Known keys: filters, rate, loss, residual, padding" in message
 
 
-def test_a_key_that_is_no_text_is_refused():
+def test_a_key_that_is_not_text_is_refused():
     assert "unknown key True" in refusal({True: 1})
 
 
@@ -140,14 +140,14 @@ def test_a_wrong_value_is_refused_by_name(case):
         ("padding", "3", "3"),
     ],
 )
-def test_a_number_that_yaml_reads_as_text_comes_with_the_way_to_write_it(key, text, plain):
+def test_the_message_on_a_number_that_yaml_reads_as_text_shows_how_to_write_it(key, text, plain):
     assert refusal({"filters": 4} | {key: text}).endswith(
         f"found {text!r}. YAML reads {text} as text: write {plain}."
     )
 
 
 @pytest.mark.parametrize("key, text", [("rate", "NaN"), ("rate", "inf"), ("filters", "1.5e0")])
-def test_no_other_way_to_write_is_offered_for_what_would_be_refused_again(key, text):
+def test_the_message_shows_no_spelling_that_would_be_refused_again(key, text):
     assert refusal({"filters": 4} | {key: text}).endswith(f"found {text!r}.")
 
 
@@ -170,12 +170,12 @@ def test_any_plain_value_is_read_or_refused_with_a_message(value):
 
 
 @pytest.mark.parametrize(
-    "bound, allowed, refused",
+    "bound, inside, outside",
     [
         (schema.Bound(at_least=1), [1, 2], [0.999]),
         (schema.Bound(above=0), [1e-300], [0, -1]),
         (schema.Bound(at_least=0, below=1), [0, 0.999], [1, -0.001]),
     ],
 )
-def test_a_bound_is_open_or_closed_as_it_says(bound, allowed, refused):
-    assert all(map(bound.allows, allowed)) and not any(map(bound.allows, refused))
+def test_a_bound_is_open_or_closed(bound, inside, outside):
+    assert all(map(bound.allows, inside)) and not any(map(bound.allows, outside))

@@ -138,13 +138,13 @@ def quantiles(expression: np.ndarray) -> Quantiles:
     return Quantiles(values, (mean + scale * (normal - centre)).astype(np.float32))
 
 
-def tails(config: recipe.Tails, expression: np.ndarray) -> Tails:
+def tails(config: recipe.TailsConfig, expression: np.ndarray) -> Tails:
     """Returns the tails of a training set."""
     low, high = np.quantile(expression, [config.below, config.above])
     return Tails(float(low), float(high), config.times)
 
 
-def _check(config: recipe.Tails) -> None:
+def _check(config: recipe.TailsConfig) -> None:
     if config.below >= config.above or (config.below, config.above) == (0, 1):
         raise errors.UserError(
             f"tricks.tails: below {config.below:g} and above {config.above:g} with times "

@@ -53,7 +53,7 @@ def layer(settings: recipe.Recipe) -> Flanks | None:
         errors.UserError: nothing is left of the sequence, or what is added are no letters.
     """
     flanks, length = settings.tricks.flanks, settings.data.length
-    if flanks == recipe.Flanks():
+    if flanks == recipe.FlanksConfig():
         return None
     if flanks.cut_left + flanks.cut_right >= length:
         raise errors.UserError(

@@ -99,7 +99,7 @@ def of(network: keras.Model, settings: recipe.Recipe) -> Lookup | None:
     are too many, or more than padding comes before a convolution.
     """
     blocks = settings.model.blocks
-    if len(blocks) < 2 or blocks[0].pool or settings.tricks.flanks != recipe.Flanks():
+    if len(blocks) < 2 or blocks[0].pool or settings.tricks.flanks != recipe.FlanksConfig():
         return None
     first, second = blocks[:2]
     size = (_SYMBOLS**first.kernel + 1) * second.kernel * second.filters * np.float32().nbytes

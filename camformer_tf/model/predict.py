@@ -63,7 +63,7 @@ def load_keras(path: Path) -> tuple[keras.Model, recipe.Recipe]:
     try:
         with zipfile.ZipFile(file) as archive:
             settings = recipe.parse(
-                archive.read(rundir.RECIPE).decode(), where=f"{file}:{rundir.RECIPE}"
+                archive.read(rundir.RECIPE).decode(), source=f"{file}:{rundir.RECIPE}"
             )
     except (zipfile.BadZipFile, KeyError) as error:
         raise errors.UserError(

@@ -52,8 +52,8 @@ ALL = settings("onehot_integer", shift=5, reverse_complement=0.5, target_noise=1
 
 def test_without_tricks_the_batches_are_the_same_ones():
     plain = batches(examples())
-    flanks = recipe.Flanks(cut_left=3)
-    tails = recipe.Tails(below=0.2, times=3)
+    flanks = recipe.FlanksConfig(cut_left=3)
+    tails = recipe.TailsConfig(below=0.2, times=3)
     for made in (settings(), settings("onehot_purine", flanks=flanks, tails=tails)):
         assert augment.wrap(plain, made, UNKNOWN) is plain
 

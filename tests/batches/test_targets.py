@@ -55,7 +55,7 @@ def test_the_validation_set_is_mapped_as_training_is_and_else_unchanged():
 
 def test_tails_are_beyond_the_quantiles_of_the_set():
     y = np.arange(1000, dtype=np.float32)
-    made = targets.tails(recipe.Tails(below=0.05, above=0.99, times=3), y)
+    made = targets.tails(recipe.TailsConfig(below=0.05, above=0.99, times=3), y)
     times = made.times_of(y)
     assert (times[:50] == 3).all() and (times[50:990] == 1).all() and (times[990:] == 3).all()
 
@@ -74,13 +74,13 @@ def test_a_part_of_real_size_is_as_large_as_it_says_and_even_over_the_library():
 
 def test_the_default_tails_hold_nothing():
     y = measured()
-    assert (targets.tails(recipe.Tails(times=5), y).times_of(y) == 1).all()
+    assert (targets.tails(recipe.TailsConfig(times=5), y).times_of(y) == 1).all()
 
 
 def test_records_are_read_only_for_a_trick_that_needs_them(library, tmp_path):
-    others = recipe.TricksConfig(target_noise=1.0, shift=3, tails=recipe.Tails(0.1, 0.9))
+    others = recipe.TricksConfig(target_noise=1.0, shift=3, tails=recipe.TailsConfig(0.1, 0.9))
     assert targets.load(others, tmp_path / "none", "train") == targets.Targets()
-    asked = recipe.TricksConfig(quantile_targets=True, tails=recipe.Tails(0.1, 0.9, 2))
+    asked = recipe.TricksConfig(quantile_targets=True, tails=recipe.TailsConfig(0.1, 0.9, 2))
     known = targets.load(asked, library, "train")
     y = records.read(library, "train").expression
     np.testing.assert_array_equal(known.quantiles.of(y), targets.quantiles(y).of(y))
@@ -89,7 +89,7 @@ def test_records_are_read_only_for_a_trick_that_needs_them(library, tmp_path):
 
 @pytest.mark.parametrize(("below", "above"), [(0.0, 1.0), (0.9, 0.1), (0.5, 0.5)])
 def test_tails_of_nothing_or_of_everything_are_refused(library, below, above):
-    asked = recipe.TricksConfig(tails=recipe.Tails(below, above, times=3))
+    asked = recipe.TricksConfig(tails=recipe.TailsConfig(below, above, times=3))
     with pytest.raises(
         errors.UserError, match=f"tricks.tails: below {below:g} and above {above:g}"
     ):

@@ -9,10 +9,10 @@ from camformer_tf.data import sequence
 from camformer_tf.export import export
 from camformer_tf.model import flanks, predict, rescnn
 
-CUT_AND_ADDED = recipe.Flanks(cut_left=3, cut_right=13, add_left="ACGTN", add_right="GG")
+CUT_AND_ADDED = recipe.FlanksConfig(cut_left=3, cut_right=13, add_left="ACGTN", add_right="GG")
 
 
-def settings(wanted: recipe.Flanks, encoding: str = "onehot") -> recipe.Recipe:
+def settings(wanted: recipe.FlanksConfig, encoding: str = "onehot") -> recipe.Recipe:
     return dataclasses.replace(
         recipe.load("smoke"),
         data=recipe.DataConfig(encoding=encoding),
@@ -31,8 +31,8 @@ def some() -> list[str]:
     ("wanted", "start", "stop"),
     [
         (CUT_AND_ADDED, 3, 97),
-        (recipe.Flanks(cut_left=109), 109, 110),
-        (recipe.Flanks(add_right="TTT"), 0, 110),
+        (recipe.FlanksConfig(cut_left=109), 109, 110),
+        (recipe.FlanksConfig(add_right="TTT"), 0, 110),
     ],
     ids=["cut and added", "cut", "added"],
 )
@@ -53,7 +53,7 @@ def test_added_letters_have_the_channel_of_whole_numbers_of_their_sequence(some,
 
 
 def test_a_recipe_without_the_trick_has_no_layer():
-    made = settings(recipe.Flanks())
+    made = settings(recipe.FlanksConfig())
     assert flanks.layer(made) is None
     assert [layer.name for layer in rescnn.from_recipe(made).layers][:2] == ["onehot", "conv_1"]
 
@@ -87,9 +87,9 @@ def test_a_saved_and_an_exported_model_have_the_flanks_inside(some, tmp_path):
 @pytest.mark.parametrize(
     ("wanted", "message"),
     [
-        (recipe.Flanks(cut_left=60, cut_right=50), "leave nothing of a sequence of 110 letters"),
-        (recipe.Flanks(add_left="ACU"), "add_left: expected letters ACGTN, found 'ACU'"),
-        (recipe.Flanks(add_right="a"), "add_right: expected letters ACGTN, found 'a'"),
+        (recipe.FlanksConfig(cut_left=60, cut_right=50), "leave nothing of a sequence of 110 letters"),
+        (recipe.FlanksConfig(add_left="ACU"), "add_left: expected letters ACGTN, found 'ACU'"),
+        (recipe.FlanksConfig(add_right="a"), "add_right: expected letters ACGTN, found 'a'"),
     ],
 )
 def test_flanks_that_cannot_be_are_refused(wanted, message):

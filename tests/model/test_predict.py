@@ -52,7 +52,7 @@ def test_no_sequence_gives_no_prediction(network):
 
 def test_a_saved_model_carries_its_recipe_and_loads_in_plain_keras(saved, network, letters):
     assert predict.load_keras(saved)[1] == SETTINGS
-    assert recipe.parse(zipfile.ZipFile(saved).read("recipe.yaml").decode(), where="") == SETTINGS
+    assert recipe.parse(zipfile.ZipFile(saved).read("recipe.yaml").decode(), source="") == SETTINGS
     plain = keras.models.load_model(saved)
     for a, b in zip(plain.get_weights(), network.get_weights(), strict=True):
         np.testing.assert_array_equal(a, b)

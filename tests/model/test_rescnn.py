@@ -29,7 +29,7 @@ PUBLISHED = {
 
 
 def config(blocks, **options) -> recipe.ModelConfig:
-    return recipe.ModelConfig(tuple(recipe.Block(**block) for block in blocks), **options)
+    return recipe.ModelConfig(tuple(recipe.BlockConfig(**block) for block in blocks), **options)
 
 
 @pytest.mark.parametrize(("name", "channels"), PUBLISHED)
@@ -38,7 +38,7 @@ def test_the_parameter_count_is_the_published_one(name, channels):
     assert rescnn.count_trainable(model) == PUBLISHED[name, channels]
 
 
-@pytest.mark.parametrize("name", recipe.shipped())
+@pytest.mark.parametrize("name", recipe.shipped_files())
 def test_every_shipped_recipe_builds_what_it_expects(name):
     settings = recipe.load(name)
     model = rescnn.build(
@@ -134,7 +134,7 @@ def plain_forward(model: keras.Model, settings: recipe.ModelConfig, x: np.ndarra
     [
         config(
             [
-                {"filters": 6, "kernel": 10, "dropout": 0.3, "pool": recipe.Pool(10, 4)},
+                {"filters": 6, "kernel": 10, "dropout": 0.3, "pool": recipe.PoolConfig(10, 4)},
                 {"filters": 6, "kernel": 10, "dropout": 0.3},
                 {"filters": 5, "kernel": 3},
                 {"filters": 5, "kernel": 4},
@@ -142,7 +142,7 @@ def plain_forward(model: keras.Model, settings: recipe.ModelConfig, x: np.ndarra
             dense=(7, 3),
         ),
         config(
-            [{"filters": 4, "kernel": 5, "pool": recipe.Pool(7, 2)}, {"filters": 3, "kernel": 4}],
+            [{"filters": 4, "kernel": 5, "pool": recipe.PoolConfig(7, 2)}, {"filters": 3, "kernel": 4}],
             residual=False,
             padding=5,
             dense=(),
@@ -196,11 +196,11 @@ def test_two_layers_of_one_shape_start_differently():
         ([{"filters": 8, "kernel": 3}] * 3, "model.blocks: residual blocks come in pairs, found 3"),
         ([{"filters": 8, "kernel": 3}, {"filters": 9, "kernel": 3}], "model.blocks.1: .* 9"),
         (
-            [{"filters": 8, "kernel": 3}, {"filters": 8, "kernel": 3, "pool": recipe.Pool(2, 2)}],
+            [{"filters": 8, "kernel": 3}, {"filters": 8, "kernel": 3, "pool": recipe.PoolConfig(2, 2)}],
             "model.blocks.1: .*8 filters and 110 positions, found 8 and 55",
         ),
         (
-            [{"filters": 8, "kernel": 3, "pool": recipe.Pool(111, 1)}, {"filters": 8, "kernel": 3}],
+            [{"filters": 8, "kernel": 3, "pool": recipe.PoolConfig(111, 1)}, {"filters": 8, "kernel": 3}],
             "model.blocks.0: nothing is left",
         ),
         ([], "at least one block"),

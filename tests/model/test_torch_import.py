@@ -20,7 +20,7 @@ RESIDUAL = recipe.load("smoke", ["data.encoding=onehot_purine"])
 PLAIN = recipe.parse(
     "model: {residual: false, padding: 5, dense: [6], blocks: [{filters: 4, kernel: 5, pool: "
     "{size: 7, stride: 2}}, {filters: 3, kernel: 4}]}",
-    where="plain",
+    source="plain",
 )
 SEQUENCES = ["".join(row) for row in np.random.default_rng(3).choice(list("ACGTN"), (20, 110))]
 SEQUENCES = [s.replace("N", "A", s.count("N") - 3) if s.count("N") > 3 else s for s in SEQUENCES]

@@ -19,7 +19,7 @@ class SameConv(nn.Module):
     """A convolution over positions that keeps their number; of an odd total, one zero more goes
     to the end."""
 
-    def __init__(self, channels: int, block: recipe.Block):
+    def __init__(self, channels: int, block: recipe.BlockConfig):
         super().__init__()
         left = (block.kernel - 1) // 2
         self.pad = nn.ZeroPad2d((0, 0, left, block.kernel - 1 - left))
@@ -69,7 +69,7 @@ class Camformer(nn.Module):
         return next(module for module in self.modules() if isinstance(module, nn.Conv2d))
 
 
-def _block(channels: int, block: recipe.Block, padding: str | int) -> nn.Sequential:
+def _block(channels: int, block: recipe.BlockConfig, padding: str | int) -> nn.Sequential:
     """Convolution → batch normalisation → ReLU → pooling → dropout."""
     if padding == "same":
         convolution = SameConv(channels, block)

@@ -16,7 +16,7 @@ from camformer_tf.training import loop, optimizer
 
 TABLE = sequence.table("onehot")
 SETTINGS = recipe.ModelConfig(
-    (recipe.Block(6, 5, pool=recipe.Pool(4, 4)), recipe.Block(6, 5)), dense=(8,)
+    (recipe.BlockConfig(6, 5, pool=recipe.PoolConfig(4, 4)), recipe.BlockConfig(6, 5)), dense=(8,)
 )
 
 

@@ -53,12 +53,12 @@ def test_values_make_the_recipe_that_they_say(tmp_path):
     assert set(found.ranges) == set(VALUES)
     made = found.recipe(VALUES)
     first, second = made.model.blocks
-    assert first == recipe.Block(4, 3, 0.25, recipe.Pool(3, 2))
-    assert second == recipe.Block(8, 9, 0.25)
+    assert first == recipe.BlockConfig(4, 3, 0.25, recipe.PoolConfig(3, 2))
+    assert second == recipe.BlockConfig(8, 9, 0.25)
     assert made.model.dense == (16, 16) and made.train.learning_rate == 0.002
     built = rescnn.from_recipe(made)
     assert made.expect.parameters == rescnn.count_trainable(built)
-    assert recipe.parse(recipe.dump(made), where="best.yaml") == made
+    assert recipe.parse(recipe.dump(made), source="best.yaml") == made
 
 
 def test_values_beyond_the_end_of_a_list_do_not_count(tmp_path):
@@ -140,7 +140,7 @@ def test_a_recipe_without_ranges_and_a_start_outside_are_refused(tmp_path):
 def test_a_search_recipe_is_none_that_fit_takes():
     with pytest.raises(errors.UserError, match="is a search recipe"):
         recipe.load("search")
-    assert "search" not in recipe.shipped()
+    assert "search" not in recipe.shipped_files()
 
 
 @pytest.mark.parametrize(
