@@ -170,12 +170,12 @@ def test_any_plain_value_is_read_or_refused_with_a_message(value):
 
 
 @pytest.mark.parametrize(
-    "bound, inside, outside",
+    "bound, valid, invalid",
     [
         (schema.Bound(at_least=1), [1, 2], [0.999]),
         (schema.Bound(above=0), [1e-300], [0, -1]),
         (schema.Bound(at_least=0, below=1), [0, 0.999], [1, -0.001]),
     ],
 )
-def test_a_bound_is_open_or_closed(bound, inside, outside):
-    assert all(map(bound.allows, inside)) and not any(map(bound.allows, outside))
+def test_a_bound_is_open_or_closed(bound, valid, invalid):
+    assert all(map(bound.allows, valid)) and not any(map(bound.allows, invalid))
