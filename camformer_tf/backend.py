@@ -1,4 +1,4 @@
-"""Which backend Keras computes with: TensorFlow, or a sentence that says so."""
+"""A check that Keras uses TensorFlow."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _ADVICE = (
 
 
 def require_tensorflow() -> None:
-    """Imports Keras, and refuses any backend but TensorFlow.
+    """Imports Keras and refuses every backend but TensorFlow.
 
     Raises:
         errors.UserError: Keras is set to another backend, or cannot be imported.

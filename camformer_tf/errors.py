@@ -1,5 +1,5 @@
-"""The one exception that the command line shows without a traceback."""
+"""The exception that the command line shows without a traceback."""
 
 
 class UserError(Exception):
-    """A mistake of the user's: the message says where, what was found and what to do."""
+    """A user's mistake: the message says where, what was found and what to do."""

@@ -11,10 +11,10 @@ WARM_UP = "assets.extra/tf_serving_warmup_requests"  # TensorFlow Serving's name
 
 
 def versions(export_dir: Path) -> dict[int, Path]:
-    """Returns the folders of an export's versions by number, in ascending order.
+    """Returns the versions of an export: number → folder, in ascending order.
 
-    A version is a folder named by its number in ASCII digits without leading zeros, as `export`
-    names it and TensorFlow Serving reads it: `01` and `²` are no versions.
+    The name of a version's folder is a number in ASCII digits without leading zeros, as `export`
+    and TensorFlow Serving write and read it; so `01` and `²` are not versions.
 
     Raises:
         OSError: the folder cannot be listed.
@@ -24,8 +24,13 @@ def versions(export_dir: Path) -> dict[int, Path]:
 
 
 def newest(path: Path) -> Path | None:
-    """Returns a version's folder itself, or that of the newest version of an export directory; None
-    where there is neither.
+    """Returns the folder of the newest version of an export.
+
+    Args:
+        path: an export directory, or the folder of one version, which is returned as it is.
+
+    Returns:
+        None if `path` is neither.
     """
     if (path / SAVED_MODEL).is_file() or (path / MODEL_CARD).is_file():
         return path

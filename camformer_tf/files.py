@@ -1,6 +1,6 @@
 """Files and folders that appear whole or not at all, and locks.
 
-A file or folder beyond this machine is made here and copied, its marker last.
+A remote file or folder is written on this machine first and then copied, its marker last.
 """
 
 from __future__ import annotations
@@ -11,22 +11,23 @@ import shutil
 import sys
 import tempfile
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import TextIO
+from typing import TextIO, TypeVar
 
 from camformer_tf import errors, remote
 
-PathLike = str | os.PathLike[str]  # what public functions take
-STANDARD_OUTPUT = Path("-")
+PathLike = str | os.PathLike[str]  # the type of paths in public functions
+File = TypeVar("File", Path, remote.Remote)
+STANDARD_OUTPUT = Path("-")  # of `text_output`
 
 
 @contextlib.contextmanager
 def new_file(path: Path | remote.Remote, *, overwrite: bool = False) -> Iterator[Path]:
-    """Yields a temporary sibling that takes the name `path` if the block ends without an error.
+    """Yields a temporary sibling that is renamed to `path` if the block ends without an error.
 
     Raises:
-        errors.UserError: `path` exists already (unless overwrite), or its folder does not.
+        errors.UserError: `path` exists and overwrite is false, or its folder does not exist.
     """
     refuse_existing(path, overwrite=overwrite)
     if isinstance(path, remote.Remote):
@@ -44,10 +45,10 @@ def new_file(path: Path | remote.Remote, *, overwrite: bool = False) -> Iterator
 
 @contextlib.contextmanager
 def text_output(path: Path | remote.Remote, *, overwrite: bool = False) -> Iterator[TextIO]:
-    """Yields a text file as `new_file` makes it, in UTF-8 with LF; standard output for `-`.
+    """Yields a text file to write, as `new_file` does, in UTF-8 with LF; standard output for `-`.
 
     Raises:
-        errors.UserError: as of `new_file`.
+        errors.UserError: see `new_file`.
     """
     if path == STANDARD_OUTPUT:
         yield sys.stdout
@@ -61,7 +62,13 @@ def text_output(path: Path | remote.Remote, *, overwrite: bool = False) -> Itera
 
 
 def table_format(path: Path | remote.Remote, formats: Mapping[str, str], default: str) -> str:
-    """Returns the format that a file's suffix stands for: suffix, such as ".csv", → format."""
+    """Returns the format of a file by its suffix.
+
+    Args:
+        path: the file; the case of its suffix does not matter.
+        formats: suffix, such as ".csv" → format.
+        default: the format for any other suffix, and for standard output.
+    """
     return formats.get(Path(path.name).suffix.lower(), default)
 
 
@@ -69,65 +76,74 @@ def table_format(path: Path | remote.Remote, formats: Mapping[str, str], default
 def new_folder(
     path: Path | remote.Remote, *, overwrite: bool = False, marker: str = ""
 ) -> Iterator[Path]:
-    """Yields a temporary sibling folder that takes the name `path` if the block ends well.
+    """Yields a temporary sibling folder that is renamed to `path` at the end of the block.
+
+    After an error, the temporary folder is removed and `path` stays as it was.
 
     Args:
-        path: the folder to come.
-        overwrite: whether a folder already there may be replaced, at the end and not before.
-        marker: the file by which a folder is known to be one of ours; none other is replaced.
+        path: the new folder.
+        overwrite: whether to replace an existing folder, at the end of the block.
+        marker: a file that every folder of this kind has; a folder without it is not replaced.
 
     Raises:
-        errors.UserError: `path` exists already, or is not ours to replace.
+        errors.UserError: `path` exists, or has no marker and so is not replaced.
     """
     refuse_existing(path, overwrite=overwrite, marker=marker)
     if isinstance(path, remote.Remote):
         with tempfile.TemporaryDirectory() as folder:
             yield Path(folder)
             refuse_existing(path, overwrite=overwrite, marker=marker)
-            for file in _listed(path, marker):
-                file.unlink()
-            files = _listed(Path(folder), marker)[::-1]  # the marker last
-            _copy(files, [path / file.name for file in files])
+            if path.is_dir():
+                for old in _marker_first(path.iterdir(), marker):
+                    old.unlink()
+            parts = _marker_first(Path(folder).iterdir(), marker)[::-1]
+            _copy(parts, [path / part.name for part in parts])
         return
-    given, path = path, path.resolve()  # a link stays, and "." has a name
-    temporary = _sibling(path)
+    target = path.resolve()  # so that a link stays, and "." has a name
+    temporary = _sibling(target)
     temporary.mkdir()
     try:
         yield temporary
-        refuse_existing(given, overwrite=overwrite, marker=marker)  # made by another meanwhile
-        if path.exists():
-            old = temporary.with_suffix(".old")
-            path.rename(old)
-            temporary.rename(path)
-            shutil.rmtree(old)
+        # Again, since another process may have written the folder in the meantime.
+        refuse_existing(path, overwrite=overwrite, marker=marker)
+        if target.exists():
+            backup = temporary.with_suffix(".old")
+            target.rename(backup)
+            temporary.rename(target)
+            shutil.rmtree(backup)
         else:
-            temporary.rename(path)
+            temporary.rename(target)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
 @contextlib.contextmanager
-def locked(path: Path) -> Iterator[None]:
-    """Keeps the path from other processes of this kind meanwhile. What is killed keeps nothing.
+def lock(path: Path) -> Iterator[None]:
+    """Locks a path against other processes on this machine while the block runs.
+
+    The lock ends with the process, even if it is killed.
 
     Raises:
-        errors.UserError: another process has it.
+        errors.UserError: another process has locked the path.
     """
     try:
         import fcntl
     except ImportError:  # Windows
         yield
         return
-    lock = _lock(path)
-    with lock.open("w") as file:
+    lock_file = _lock_file(path)
+    with lock_file.open("w") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
-            raise errors.UserError(f"{path}: another process is training it just now.") from error
+            raise errors.UserError(
+                f"{path}: another process is training it. Wait until it ends, or choose another "
+                "name."
+            ) from error
         try:
             yield
         finally:
-            lock.unlink(missing_ok=True)
+            lock_file.unlink(missing_ok=True)
 
 
 def is_locked(path: Path) -> bool:
@@ -135,7 +151,7 @@ def is_locked(path: Path) -> bool:
     try:
         import fcntl
 
-        with _lock(path).open() as file:
+        with _lock_file(path).open() as file:
             fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
         return True
@@ -147,47 +163,56 @@ def is_locked(path: Path) -> bool:
 def refuse_existing(
     path: Path | remote.Remote, *, overwrite: bool = False, marker: str = ""
 ) -> None:
-    """Raises UserError unless `path` may be written: free, or ours and to be overwritten."""
+    """Refuses to write `path` if it exists, or if its folder does not.
+
+    Args:
+        path: a file or folder.
+        overwrite: whether an existing one may be replaced.
+        marker: a file that every folder of this kind has; a folder without it is not replaced,
+            unless it is empty.
+
+    Raises:
+        errors.UserError: `path` may not be written.
+    """
     require_parent(path)
     if not path.exists():
         return
     if not overwrite:
-        raise errors.UserError(
-            f"{path}: exists already. Choose another name, or pass --overwrite where the command "
-            "has it."
-        )
+        raise errors.UserError(f"{path}: exists already. Choose another name, or pass --overwrite.")
     if marker and not (path / marker).is_file() and (path.is_file() or any(path.iterdir())):
         raise errors.UserError(
-            f"{path}: holds no {marker}, so it is not replaced even with --overwrite. "
+            f"{path}: there is no {marker} in it, so it is not replaced even with --overwrite. "
             "Choose another name, or remove it yourself."
         )
 
 
-def _listed(folder: Path | remote.Remote, marker: str) -> list:
-    """Returns the files of a flat folder that may not be there, the marker first."""
-    files = folder.iterdir() if folder.is_dir() else []
+def require_parent(path: Path | remote.Remote) -> None:
+    """Refuses a path whose folder does not exist.
+
+    Raises:
+        errors.UserError: the folder does not exist.
+    """
+    if isinstance(path, Path) and not path.parent.is_dir():
+        raise errors.UserError(f"{path}: the folder {path.parent} does not exist. Create it first.")
+
+
+def _marker_first(files: Iterable[File], marker: str) -> list[File]:
     return sorted(files, key=lambda file: (file.name != marker, file.name))
 
 
 def _copy(files: list[Path], targets: list[remote.Remote]) -> None:
-    """Copies all files, or removes those that came to be."""
+    """Copies all files; if one fails, removes those already copied."""
     for i, (file, target) in enumerate(zip(files, targets, strict=True)):
         try:
             target.copy_from(file)
         except errors.UserError:
-            for made in targets[: i + 1]:
+            for part in targets[: i + 1]:
                 with contextlib.suppress(OSError, errors.UserError):
-                    made.unlink()
+                    part.unlink()
             raise
 
 
-def require_parent(path: Path | remote.Remote) -> None:
-    """Raises UserError unless the folder is there in which `path` is to lie."""
-    if isinstance(path, Path) and not path.parent.is_dir():
-        raise errors.UserError(f"{path}: the folder {path.parent} does not exist. Make it first.")
-
-
-def _lock(path: Path) -> Path:
+def _lock_file(path: Path) -> Path:
     return path.resolve().with_name(f".{path.resolve().name}.lock")
 
 

@@ -1,10 +1,11 @@
-"""Paths beyond this machine, such as gs://bucket/records, through TensorFlow's file systems."""
+"""Remote paths, such as gs://bucket/records, through TensorFlow's file systems."""
 
 from __future__ import annotations
 
 import contextlib
 import dataclasses
 import errno
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any
@@ -12,15 +13,20 @@ from typing import IO, Any
 from camformer_tf import errors
 
 
-def path(text: str) -> Path | Remote:
-    """Returns what a name means: a path on this machine, or `scheme://…`."""
+def path(name: str | os.PathLike[str] | Remote) -> Path | Remote:
+    """Returns a path on this machine, or a `Remote` for `scheme://…`."""
+    if isinstance(name, Remote):
+        return name
+    text = os.fspath(name)
     return Remote(text.rstrip("/")) if "://" in text else Path(text)
 
 
 @dataclasses.dataclass(frozen=True)
 class Remote:
-    """What this package uses of `pathlib.Path`, for a URL. What is not there is FileNotFoundError
-    here too; any other failure (no right, no such scheme) is UserError.
+    """A URL with the methods of `pathlib.Path` that this package uses.
+
+    A file that does not exist raises FileNotFoundError, as with a Path; every other failure (no
+    permission, no such scheme) raises errors.UserError.
     """
 
     url: str
@@ -33,24 +39,30 @@ class Remote:
 
     @property
     def name(self) -> str:
+        """Returns the last part of the URL."""
         return self.url.rpartition("/")[2]
 
     @property
     def suffix(self) -> str:
+        """Returns the suffix of the name, such as ".gz"."""
         return Path(self.name).suffix
 
     def exists(self) -> bool:
+        """Returns whether there is a file or folder."""
         with _system(self.url) as files:
             return files.exists(self.url)
 
     def is_dir(self) -> bool:
+        """Returns whether this is a folder."""
         with _system(self.url) as files:
             return files.isdir(self.url)
 
     def is_file(self) -> bool:
+        """Returns whether this is a file."""
         return self.exists() and not self.is_dir()
 
     def iterdir(self) -> Iterator[Remote]:
+        """Yields the files and folders in this folder."""
         with _system(self.url) as files:
             names = files.listdir(self.url)
         yield from (self / name.rstrip("/") for name in names)
@@ -60,26 +72,30 @@ class Remote:
         with _system(self.url) as files:
             return _Size(files.stat(self.url).length)
 
-    def open(self, mode: str) -> IO:
+    def open(self, mode: str) -> IO[Any]:
+        """Opens the file, with one of the modes of TensorFlow's GFile."""
         with _system(self.url) as files:
-            opened = files.GFile(self.url, mode)
+            file = files.GFile(self.url, mode)
             if mode == "rb":
-                opened.size()  # now, not at the first read, it is said that there is no such file
-            return opened
+                file.size()  # fails here, rather than at the first read, if there is no such file
+            return file
 
     def read_bytes(self) -> bytes:
+        """Returns the contents of the file."""
         with _system(self.url), self.open("rb") as file:
             return file.read()
 
     def read_text(self, encoding: str) -> str:
+        """Returns the contents of a text file."""
         return self.read_bytes().decode(encoding)
 
     def unlink(self) -> None:
+        """Removes the file."""
         with _system(self.url) as files:
             files.remove(self.url)
 
     def copy_from(self, local: Path) -> None:
-        """Takes the contents of a file on this machine."""
+        """Copies a file on this machine to this URL."""
         with _system(self.url) as files:
             files.makedirs(self.url.rpartition("/")[0])
             files.copy(str(local), self.url, overwrite=True)
@@ -92,7 +108,7 @@ class _Size:
 
 @contextlib.contextmanager
 def _system(url: str) -> Iterator[Any]:
-    import tensorflow as tf  # here, since paths on this machine do without its seconds of import
+    import tensorflow as tf  # here, as its import takes seconds that local paths need not pay
 
     try:
         yield tf.io.gfile

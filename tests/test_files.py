@@ -1,16 +1,19 @@
+import io
 import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
-from camformer_tf import errors, files
+from camformer_tf import errors, files, remote
 
 
 def tree(folder: Path) -> dict[str, str]:
-    """Every file below a folder with its text, hidden ones too."""
-    files = [path for path in folder.rglob("*") if path.is_file()]
-    return {str(path.relative_to(folder)): path.read_text() for path in files}
+    """Returns the files below a folder, hidden ones too: path → text."""
+    paths = [path for path in folder.rglob("*") if path.is_file()]
+    return {str(path.relative_to(folder)): path.read_text() for path in paths}
 
 
 def folder_with(path: Path, **contents: str) -> Path:
@@ -39,7 +42,7 @@ def test_a_failure_leaves_no_file(tmp_path, error):
     assert not os.listdir(tmp_path)
 
 
-def test_a_file_that_nobody_wrote_leaves_nothing(tmp_path):
+def test_a_file_that_was_not_written_leaves_nothing(tmp_path):
     with pytest.raises(FileNotFoundError), files.new_file(tmp_path / "out.txt"):
         pass
     assert not os.listdir(tmp_path)
@@ -47,7 +50,9 @@ def test_a_file_that_nobody_wrote_leaves_nothing(tmp_path):
 
 def test_an_existing_file_is_refused_before_any_work(tmp_path):
     (tmp_path / "out.txt").write_text("old")
-    with pytest.raises(errors.UserError, match="out.txt: exists already. Choose another name"):
+    with pytest.raises(
+        errors.UserError, match="out.txt: exists already. Choose another name, or pass --overwrite."
+    ):
         files.new_file(tmp_path / "out.txt").__enter__()
     assert tree(tmp_path) == {"out.txt": "old"}
 
@@ -74,12 +79,12 @@ def test_an_old_file_survives_a_failure_with_overwrite(tmp_path):
 @pytest.mark.parametrize("new", [files.new_file, files.new_folder])
 def test_a_missing_parent_is_named(tmp_path, new):
     path = tmp_path / "nowhere" / "out"
-    with pytest.raises(errors.UserError, match=f"the folder {path.parent} does not exist. Make"):
+    with pytest.raises(errors.UserError, match=f"the folder {path.parent} does not exist. Create"):
         new(path).__enter__()
     assert not os.listdir(tmp_path)
 
 
-def test_names_without_a_folder_lie_in_the_current_one(tmp_path, monkeypatch):
+def test_names_without_a_folder_are_in_the_current_one(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with files.new_file(Path("a")) as file, files.new_folder(Path("b")) as folder:
         file.write_text("1")
@@ -125,14 +130,16 @@ def test_a_marked_or_empty_folder_is_replaced_with_overwrite(tmp_path, contents)
 
 def test_a_folder_without_the_mark_is_never_replaced(tmp_path):
     path = folder_with(tmp_path / "out", thesis="years of work")
-    with pytest.raises(errors.UserError, match="out: holds no mark, so it is not replaced even"):
+    with pytest.raises(
+        errors.UserError, match="out: there is no mark in it, so it is not replaced"
+    ):
         files.new_folder(path, overwrite=True, marker="mark").__enter__()
     assert tree(tmp_path) == {"out/thesis": "years of work"}
 
 
 def test_a_file_is_never_replaced_by_a_folder(tmp_path):
     (tmp_path / "out").write_text("old")
-    with pytest.raises(errors.UserError, match="out: holds no mark"):
+    with pytest.raises(errors.UserError, match="out: there is no mark in it"):
         files.new_folder(tmp_path / "out", overwrite=True, marker="mark").__enter__()
     assert tree(tmp_path) == {"out": "old"}
 
@@ -148,14 +155,14 @@ def test_an_old_folder_survives_a_failure_with_overwrite(tmp_path):
     assert tree(tmp_path) == {"out/mark": "1"} and os.listdir(tmp_path) == ["out"]
 
 
-def test_a_folder_that_another_made_meanwhile_is_not_replaced(tmp_path):
+def test_a_folder_that_another_process_wrote_in_the_meantime_is_not_replaced(tmp_path):
     with (
         pytest.raises(errors.UserError, match="out: exists already"),
         files.new_folder(tmp_path / "out") as temporary,
     ):
-        (temporary / "a").write_text("mine")
-        folder_with(tmp_path / "out", b="theirs")
-    assert tree(tmp_path) == {"out/b": "theirs"} and os.listdir(tmp_path) == ["out"]
+        (temporary / "a").write_text("new")
+        folder_with(tmp_path / "out", b="other")
+    assert tree(tmp_path) == {"out/b": "other"} and os.listdir(tmp_path) == ["out"]
 
 
 def test_a_folder_behind_a_link_is_replaced_and_the_link_stays(tmp_path):
@@ -175,9 +182,106 @@ def test_the_current_folder_is_replaced_if_it_is_marked(tmp_path, monkeypatch):
     assert tree(tmp_path) == {"out/b": "new"}
 
 
-def test_a_refusal_names_the_path_as_it_was_given(tmp_path, monkeypatch):
+def test_a_refusal_names_the_path_as_the_user_wrote_it(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     Path("out").mkdir()
-    with pytest.raises(errors.UserError, match=re.escape("out: exists already")) as caught:
+    with pytest.raises(errors.UserError, match=re.escape("out: exists already")) as info:
         files.new_folder(Path("out")).__enter__()
-    assert str(tmp_path) not in str(caught.value)
+    assert str(tmp_path) not in str(info.value)
+
+
+# --- text_output ---
+
+
+def test_a_text_is_written_in_utf8_with_line_feeds(tmp_path):
+    with files.text_output(tmp_path / "out.csv") as file:
+        file.write("µ,1\n")
+        assert not (tmp_path / "out.csv").exists()
+    assert (tmp_path / "out.csv").read_bytes() == "µ,1\n".encode()
+
+
+def test_a_dash_is_standard_output(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    with files.text_output(Path("-")) as file:
+        file.write("a\n")
+    assert capsys.readouterr().out == "a\n" and not os.listdir(tmp_path)
+
+
+def test_standard_output_is_flushed_so_that_a_closed_pipe_shows(monkeypatch):
+    class ClosedPipe(io.StringIO):
+        def flush(self):
+            raise BrokenPipeError
+
+    monkeypatch.setattr(sys, "stdout", ClosedPipe())
+    with pytest.raises(BrokenPipeError), files.text_output(Path("-")) as file:
+        file.write("a\n")
+
+
+def test_a_text_is_replaced_only_with_overwrite(tmp_path):
+    path = tmp_path / "out.txt"
+    path.write_text("old")
+    with pytest.raises(errors.UserError, match="out.txt: exists already"):
+        files.text_output(path).__enter__()
+    with files.text_output(path, overwrite=True) as file:
+        file.write("new")
+    assert tree(tmp_path) == {"out.txt": "new"}
+
+
+def test_a_failure_leaves_no_text(tmp_path):
+    with pytest.raises(ValueError), files.text_output(tmp_path / "out.txt") as file:
+        file.write("half")
+        raise ValueError
+    assert not os.listdir(tmp_path)
+
+
+# --- table_format ---
+
+FORMATS = {".tsv": "tsv", ".csv": "csv", ".parquet": "parquet"}
+
+
+@pytest.mark.parametrize(
+    "name, expected",
+    [
+        ("out.csv", "csv"),
+        ("a/b.CSV", "csv"),
+        ("out.v2.parquet", "parquet"),
+        ("out.txt", "tsv"),
+        ("out", "tsv"),
+        ("csv", "tsv"),
+        ("-", "tsv"),
+    ],
+)
+def test_the_suffix_chooses_the_format(name, expected):
+    assert files.table_format(Path(name), FORMATS, "tsv") == expected
+
+
+def test_the_suffix_of_a_remote_table_chooses_its_format():
+    path = remote.path("gs://bucket.csv/out.parquet")
+    assert files.table_format(path, FORMATS, "tsv") == "parquet"
+
+
+# --- lock ---
+
+
+def test_a_path_is_locked_for_one_process_at_once(tmp_path):
+    path = tmp_path / "run"
+    with files.lock(path):
+        assert files.is_locked(path)
+        with (
+            pytest.raises(errors.UserError, match="run: another process is training it. Wait"),
+            files.lock(path),
+        ):
+            pass
+    assert not files.is_locked(path) and not os.listdir(tmp_path)
+
+
+def test_the_lock_of_a_killed_process_is_free(tmp_path):
+    program = (
+        "import os, pathlib, sys; from camformer_tf import files\n"
+        "context = files.lock(pathlib.Path(sys.argv[1])); context.__enter__(); os._exit(9)\n"
+    )
+    path = tmp_path / "run"
+    assert subprocess.run([sys.executable, "-c", program, path], timeout=60).returncode == 9
+    assert os.listdir(tmp_path) == [".run.lock"] and not files.is_locked(path)
+    with files.lock(path):
+        pass

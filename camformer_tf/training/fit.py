@@ -75,7 +75,7 @@ def fit(
     )
     _log.info(made.banner())
     facts["precision"] = made.precision
-    with files.locked(run_dir) if made.chief else contextlib.nullcontext():
+    with files.lock(run_dir) if made.chief else contextlib.nullcontext():
         begun = checks.begun(run_dir, options, facts)
         training, validation = _data(settings, records_dir, made, begun.get("data", options.data))
         facts["data"] = training.mode

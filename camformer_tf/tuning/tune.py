@@ -107,7 +107,7 @@ def tune(
         _wait_for_chief(out_dir, facts)
         _search(_tuner(oracle, searched, records_dir, out_dir, options))
         return []
-    with files.locked(out_dir):
+    with files.lock(out_dir):
         _begin(out_dir, facts, resume=resume)
         tuner = _tuner(oracle, searched, records_dir, out_dir, options)
         try:

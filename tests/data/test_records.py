@@ -364,7 +364,7 @@ def test_overwrite_never_replaces_a_folder_without_a_manifest(tmp_path):
     (tmp_path / "thesis").mkdir()
     (tmp_path / "thesis" / "chapter").write_text("years of work")
     message = refusal([tmp_path / "library.txt"], tmp_path / "thesis", overwrite=True)
-    assert "holds no manifest.json, so it is not replaced even with --overwrite" in message
+    assert "there is no manifest.json in it, so it is not replaced even with --over" in message
     assert tree(tmp_path / "thesis") == {"chapter": b"years of work"}
 
 

@@ -169,7 +169,7 @@ def test_a_calibration_of_other_models_is_refused(replicates, tmp_path):
 def test_a_run_that_is_not_finished_says_so(tmp_path, library):
     going = run(tmp_path / "going", library, finished=False)
     assert "stopped or failed after 5 epochs" in written(going, tmp_path / "1.html").words
-    with files.locked(going):
+    with files.lock(going):
         assert "still training, 5 epochs done" in written(going, tmp_path / "2.html").words
     none = run(tmp_path / "none", library, finished=False, epochs=0)
     page = written(none, tmp_path / "3.html")

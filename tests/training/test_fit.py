@@ -161,7 +161,7 @@ def test_a_network_that_died_ends_the_training_with_advice(library, tmp_path):
 
 def test_a_run_that_another_process_trains_is_left_alone(library, tmp_path):
     with (
-        files.locked(tmp_path / "run"),
+        files.lock(tmp_path / "run"),
         pytest.raises(errors.UserError, match="another process is training it"),
     ):
         fit.fit(recipe.load("smoke", QUICK), library, tmp_path / "run", FLOAT32)

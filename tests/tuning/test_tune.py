@@ -136,7 +136,7 @@ def test_killed_it_goes_on_and_repeats_no_finished_trial(recipe_file, tmp_path):
     process.wait(60)
     finished = {row["trial"]: row["seconds"] for row in table(out)}
     assert 1 <= len(finished) < 4
-    with files.locked(out):
+    with files.lock(out):
         other = run(recipe_file, out, *options, "--resume")
     assert other.returncode == 1 and "another process" in other.stderr
     done = run(recipe_file, out, *options, "--resume")
