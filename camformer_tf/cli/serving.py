@@ -12,37 +12,51 @@ from camformer_tf.server import options as options_module
 _DEFAULT = options_module.ServerOptions()
 
 
-@click.command()
+@group.command("export", example="camformer-tf export runs/mini exports/mini")
 @click.argument("models", nargs=-1, required=True, type=group.PATH, metavar="MODEL...")
 @click.argument("out_dir", type=group.PATH)
-@group.option("--version", type=click.IntRange(1), help="Default: one above the newest.")
+@group.option(
+    "--version",
+    type=click.IntRange(1),
+    help="Number of the version. Default: one above the newest.",
+)
 @group.option(
     "--calibration",
-    "calibrated",
     type=group.PATH,
-    help="What `calibrate` wrote of these models. Default: the one in the run.",
+    help="Calibration of these models, as `calibrate` writes it. Default: the one in the run.",
 )
 @group.option(
     "--format",
-    "kind",
     default="savedmodel",
     type=click.Choice(["savedmodel", "onnx", "litert"]),
-    help="For TF Serving, ONNX Runtime or LiteRT.",
+    help="For TensorFlow Serving, ONNX Runtime or LiteRT.",
 )
+@group.option("--overwrite", is_flag=True, help="Replace --version N if it exists.")
 @group.quiet
 def export(
     models: tuple[Path, ...],
     out_dir: Path,
     version: int | None,
-    calibrated: Path | None,
-    kind: str,
+    calibration: Path | None,
+    format: str,
+    overwrite: bool,
 ) -> None:
-    """Write MODELs (runs or .keras files), several as one, at OUT_DIR/VERSION for serving."""
-    group.start_tensorflow()
-    from camformer_tf.export import export
+    """Write models for serving.
 
-    folder = export.export(models, out_dir, version=version, calibrated=calibrated, kind=kind)
-    click.echo(f"{folder}: {kind} written")
+    MODELs (runs or .keras files) are written to OUT_DIR/VERSION, several as one model.
+    """
+    group.start_tensorflow()
+    from camformer_tf.export import export as export_room
+
+    folder = export_room.export(
+        models,
+        out_dir,
+        version=version,
+        calibration=calibration,
+        format=format,
+        overwrite=overwrite,
+    )
+    click.echo(f"{folder}: {format} written")
 
 
 def _labels(context, parameter, values: tuple[str, ...]) -> dict[str, int]:

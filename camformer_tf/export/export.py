@@ -1,9 +1,10 @@
-"""Runs become one served model, as a SavedModel, ONNX or LiteRT, whose answers are checked."""
+"""Runs become one served model: SavedModel, ONNX or LiteRT, whose answers are checked."""
 
 from __future__ import annotations
 
 import contextlib
 import functools
+import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -14,95 +15,96 @@ import tensorflow as tf
 from camformer_tf import errors, exportdir, files, recipe
 from camformer_tf.data import rows, sequence
 from camformer_tf.export import card, formats, golden, graph, savedmodel, warmup
-from camformer_tf.model import calibration, lookup, predict, predictors, rescnn
+from camformer_tf.model import calibration as calibrations
+from camformer_tf.model import lookup, predict, predictors, rescnn
 
 FORMATS = ("savedmodel", *formats.FILES)
 
 
 def export(
-    models: Sequence[Path],
-    out_dir: Path,
+    models: files.PathLike | Sequence[files.PathLike],
+    out_dir: files.PathLike,
     *,
     version: int | None = None,
-    calibrated: Path | None = None,
-    kind: str = "savedmodel",
+    calibration: files.PathLike | None = None,
+    format: str = "savedmodel",
+    overwrite: bool = False,
 ) -> Path:
-    """Writes models as one, in OUT_DIR/VERSION, and returns that folder.
+    """Writes models as one in OUT_DIR/VERSION, and returns that folder.
 
-    A SavedModel needs TensorFlow alone. Its signatures: `serving_default`, `sequence`: strings
-    (N,) → `expression` float32 (N,), of several models also `spread`, calibrated also `lower` and
-    `upper`, all NaN where `valid` bool (N,) is false, and `reason` int32 (N,), its place among the
-    card's reasons; `onehot`: float32 (N, L, C) → the same numbers; and `regress`: serialized
-    tf.Examples with a `sequence` → `outputs`. Beside it lie `assets.extra/model_card.json`, golden
-    predictions and warm-up requests. The other formats have `onehot` alone, and card and golden
-    predictions.
+    A SavedModel needs TensorFlow alone. Its signatures:
 
-    The version folder appears when it is whole and its answers are the models'.
+    - `serving_default`: `sequence`, strings (N,) → `expression` float32 (N,); of several models
+      also `spread`; calibrated also `lower` and `upper`; all NaN where `valid` bool (N,) is false;
+      and `reason` int32 (N,), the place of the reason in the card's list.
+    - `onehot`: float32 (N, L, C) → the same numbers.
+    - `regress`: serialized tf.Examples with a `sequence` → `outputs`.
+
+    Beside it are `assets.extra/model_card.json`, golden predictions and warm-up requests. The other
+    formats have `onehot` alone, the card and the golden predictions.
+
+    The folder appears when it is complete and its answers are those of the models.
 
     Args:
-        models: run directories, runs of replicates or .keras files.
-        version: the folder's number; one above the newest there by default.
-        calibrated: a calibration of these models; by default the one in the run, if there is one.
-        kind: one of `FORMATS`.
+        models: one or several run directories, runs of replicates or .keras files.
+        out_dir: the folder of the versions; it is made if its parent exists.
+        version: the name of the version's folder; by default one above the newest there.
+        calibration: a calibration of these models; by default the one in the run, if there is one.
+        format: one of `FORMATS`.
+        overwrite: whether `version` is replaced if it exists.
 
     Raises:
-        errors.UserError: no model there, models that do not go together, another ensemble's
-            calibration, a version that exists, an extra that is not installed, or answers that
-            are off.
+        errors.UserError: a path that is not a model, models that do not go together, a calibration
+            of another ensemble, a version that exists, an extra that is not installed, or answers
+            that differ from the models'.
     """
-    target = _target(out_dir, version)
-    known = predict.calibration_of(models, calibrated)
-    paths = predict.members(models)
-    networks, settings = zip(*map(_trained, paths), strict=True)
-    served = _served(paths, networks, settings, known)
-    validation = card.validation(paths[0])
-    expected = golden.make(
-        [_unfolded(*both) for both in zip(networks, settings, strict=True)],
-        known,
+    entries = [models] if isinstance(models, str | os.PathLike) else models
+    model_paths = [Path(entry) for entry in entries]
+    out_dir = Path(out_dir)
+    target = _target(out_dir, version, overwrite)
+    fit = predict.calibration_of(model_paths, Path(calibration) if calibration else None)
+    paths = predict.members(model_paths)
+    networks, settings = zip(*map(_load_network, paths), strict=True)
+    model = _build_model(paths, networks, settings, fit)
+    validation = card.read_validation(paths[0])
+    golden_predictions = golden.build(
+        [_reference_model(*pair) for pair in zip(networks, settings, strict=True)],
+        fit,
         card.flanks(validation),
     )
-    told = card.make(served, settings[0], validation)
-    with _home(out_dir), files.new_folder(target) as folder:
-        extra = (folder / exportdir.MODEL_CARD).parent
-        if kind == "savedmodel":
-            savedmodel.write(folder, served)
-            extra.mkdir()
-            warmup.write(folder / exportdir.WARM_UP, expected.readable())
-            expected.check(_answers(folder, "serving_default", sequence=expected.sequences))
-            runtime = functools.partial(_answers, folder, "onehot")
-        else:
-            extra.mkdir()
-            runtime = formats.write(folder / formats.FILES[kind], served, kind)
-        expected.check(_encoded_answers(runtime, served, expected))
-        card.save(told, folder / exportdir.MODEL_CARD)
-        expected.save(folder / exportdir.GOLDEN)
+    model_card = card.build(model, settings[0], validation)
+    new_version = files.new_folder(target, overwrite=overwrite, marker=exportdir.MODEL_CARD)
+    with _versions_folder(out_dir), new_version as folder:
+        _write_model(folder, model, format, golden_predictions)
+        card.save(model_card, folder / exportdir.MODEL_CARD)
+        golden_predictions.save(folder / exportdir.GOLDEN)
     return target
 
 
-def _target(out_dir: Path, version: int | None) -> Path:
+def _target(out_dir: Path, version: int | None, overwrite: bool) -> Path:
     files.require_parent(out_dir)
     if version is None:
         version = max(exportdir.versions(out_dir) if out_dir.is_dir() else (), default=0) + 1
     target = out_dir / str(version)
     if out_dir.is_dir():
-        files.refuse_existing(target)
+        files.refuse_existing(target, overwrite=overwrite, marker=exportdir.MODEL_CARD)
     return target
 
 
 @contextlib.contextmanager
-def _home(out_dir: Path) -> Iterator[None]:
-    """Makes the folder of the versions, and removes it if none came to be."""
-    made = not out_dir.is_dir()
+def _versions_folder(out_dir: Path) -> Iterator[None]:
+    """Makes the folder of the versions, and removes it again if it stays empty."""
+    is_new = not out_dir.is_dir()
     out_dir.mkdir(exist_ok=True)
     try:
         yield
     finally:
-        if made:
+        if is_new:
             with contextlib.suppress(OSError):  # it is not empty
                 out_dir.rmdir()
 
 
-def _trained(path: Path) -> tuple[keras.Model, recipe.Recipe]:
+def _load_network(path: Path) -> tuple[keras.Model, recipe.Recipe]:
     if exportdir.newest(path):
         raise errors.UserError(
             f"{path}: is an export already. Export the run or .keras file that it was made from."
@@ -110,51 +112,71 @@ def _trained(path: Path) -> tuple[keras.Model, recipe.Recipe]:
     return predict.load_keras(path)
 
 
-def _served(
+def _build_model(
     paths: Sequence[Path],
     networks: Sequence[keras.Model],
     settings: Sequence[recipe.Recipe],
-    known: calibration.Calibration | None,
-) -> graph.Served:
-    """Returns the folded networks of members that read the same."""
-    predict.check_rules(paths, [predict.rule(one) for one in settings])
+    calibration: calibrations.Calibration | None,
+) -> graph.ServedModel:
+    """Returns the folded networks of members that read the same sequences and channels."""
+    predict.check_rules(paths, [predict.rule(member) for member in settings])
     encoding = settings[0].data.encoding
-    for path, one in zip(paths, settings, strict=True):
-        if one.data.encoding != encoding:
+    for path, member in zip(paths, settings, strict=True):
+        if member.data.encoding != encoding:
             raise errors.UserError(
-                f"{path}: its encoding is {one.data.encoding}, the first model's {encoding}. "
-                "Models of one export share it; export them one by one."
+                f"{path}: its encoding is {member.data.encoding}, that of the first model is "
+                f"{encoding}. Models of one export share an encoding; export each alone."
             )
-    folded = []
-    for network, one in zip(networks, settings, strict=True):
-        folded.append(rescnn.from_recipe(one, folded=True))
-        rescnn.fold(network, folded[-1])
-        folded[-1].trainable = False
-    parts = map(lookup.of, folded, settings)
-    return graph.Served(tuple(folded), tuple(parts), encoding, predict.rule(settings[0]), known)
+    folded_networks = []
+    for network, member in zip(networks, settings, strict=True):
+        folded_network = rescnn.from_recipe(member, folded=True)
+        rescnn.fold(network, folded_network)
+        folded_network.trainable = False
+        folded_networks.append(folded_network)
+    lookups = tuple(map(lookup.of, folded_networks, settings))
+    rule = predict.rule(settings[0])
+    return graph.ServedModel(tuple(folded_networks), lookups, encoding, rule, calibration)
 
 
-def _unfolded(network: keras.Model, settings: recipe.Recipe) -> predict.Model:
-    """Returns a network as it was trained, which shares no short cut with what is exported."""
+def _reference_model(network: keras.Model, settings: recipe.Recipe) -> predict.Model:
+    """Returns a network as it was trained, which shares no shortcut with the export."""
     predictor = predictors.plain(network, settings.data.encoding)
     return predict.Model(predictor, predict.rule(settings))
 
 
-def _answers(folder: Path, signature: str, **inputs: Sequence) -> dict[str, np.ndarray]:
-    """Returns what a SavedModel answers, on CPU as the golden predictions are made."""
-    with tf.device("CPU:0"):
-        loaded = tf.saved_model.load(str(folder))
-        given = {name: tf.constant(values) for name, values in inputs.items()}
-        found = loaded.signatures[signature](**given)
-    return {name: values.numpy() for name, values in found.items()}
+def _write_model(
+    folder: Path, model: graph.ServedModel, kind: str, expected: golden.GoldenPredictions
+) -> None:
+    """Writes a version but for its card and golden predictions, and checks its answers."""
+    if kind == "savedmodel":
+        savedmodel.write(folder, model)  # first: it needs an empty folder
+        (folder / exportdir.GOLDEN).parent.mkdir()
+        warmup.write(folder / exportdir.WARM_UP, expected.readable())
+        expected.check(_answers(folder, "serving_default", sequence=expected.sequences))
+        runtime: formats.Runtime = functools.partial(_answers, folder, "onehot")
+    else:
+        (folder / exportdir.GOLDEN).parent.mkdir()
+        runtime = formats.write(folder / formats.FILES[kind], model, kind)
+    expected.check(_onehot_answers(runtime, model, expected))
 
 
-def _encoded_answers(
-    runtime: formats.Runtime, served: graph.Served, expected: golden.Golden
+def _answers(
+    folder: Path, signature: str, **inputs: Sequence | np.ndarray
 ) -> dict[str, np.ndarray]:
-    """Returns what another runtime answers, NaN where it is not to be asked."""
-    raw = [one.strip().encode() for one in expected.sequences]
-    letters = rows.of_sequences(raw, None, served.rule).letters
-    found = runtime(onehot=sequence.table(served.encoding)[letters])
+    """Returns the answers of a SavedModel, on CPU as the golden predictions are computed."""
+    with tf.device("CPU:0"):
+        saved_model = tf.saved_model.load(str(folder))
+        tensors = {name: tf.constant(values) for name, values in inputs.items()}
+        outputs = saved_model.signatures[signature](**tensors)
+    return {name: values.numpy() for name, values in outputs.items()}
+
+
+def _onehot_answers(
+    runtime: formats.Runtime, model: graph.ServedModel, expected: golden.GoldenPredictions
+) -> dict[str, np.ndarray]:
+    """Returns the answers of a runtime to channels, NaN for sequences that are not to be sent."""
+    raw = [text.strip().encode() for text in expected.sequences]
+    letters = rows.of_sequences(raw, None, model.rule).letters  # (N, L)
+    outputs = runtime(onehot=sequence.table(model.encoding)[letters])  # channels (N, L, C)
     valid = expected.answers["valid"]
-    return {name: np.where(valid, values, np.nan) for name, values in found.items()}
+    return {name: np.where(valid, values, np.nan) for name, values in outputs.items()}

@@ -16,34 +16,39 @@ from camformer_tf.export import graph
 FILES = {"onnx": "model.onnx", "litert": "model.tflite"}
 _OPSET = 17  # of 2022
 
-Runtime = Callable[..., dict[str, np.ndarray]]  # onehot: float32 (N, L, C) → (N,) each
+Runtime = Callable[..., dict[str, np.ndarray]]  # onehot: float32 (N, L, C) → outputs, (N,) each
 
 
-def write(path: Path, served: graph.Served, kind: str) -> Runtime:
-    """Writes a model as a file with the input `onehot`, float32 (N, L, C), and the outputs of the
-    signature `onehot`, and returns it as its own runtime reads it.
+def write(path: Path, model: graph.ServedModel, kind: str) -> Runtime:
+    """Writes a model as a file, and returns it as its own runtime reads it.
+
+    The input is `onehot`, float32 (N, L, C); the outputs are those of the signature `onehot`.
 
     Raises:
         errors.UserError: the extra of that name is not installed.
     """
-    shape = [None, served.rule.length, sequence.channels(served.encoding)]
+    shape = [None, model.rule.length, sequence.channels(model.encoding)]
     spec = tf.TensorSpec(shape, tf.float32, "onehot")
-    weights = [[keras.ops.convert_to_numpy(v) for v in one.variables] for one in served.networks]
+    weights = [
+        [keras.ops.convert_to_numpy(variable) for variable in network.variables]
+        for network in model.networks
+    ]
 
     @tf.function(input_signature=[spec], autograph=False)
-    def answer(onehot):
-        forwards = graph.of_channels(served, tf.nest.map_structure(tf.constant, weights))
-        return graph.answer(forwards, served.known, onehot)
+    def answer(onehot: tf.Tensor) -> dict[str, tf.Tensor]:
+        # The weights are constants of the graph: a file of either kind has no variables.
+        forwards = graph.channel_forwards(model, tf.nest.map_structure(tf.constant, weights))
+        return graph.answer(forwards, model.calibration, onehot)
 
     try:
-        return {"onnx": _onnx, "litert": _litert}[kind](path, answer)
+        return {"onnx": _write_onnx, "litert": _write_litert}[kind](path, answer)
     except ImportError as error:
         raise errors.UserError(
             f'--format {kind} needs {error.name}: pip install "camformer-tf[{kind}]".'
         ) from error
 
 
-def _onnx(path: Path, answer: tf.types.experimental.GenericFunction) -> Runtime:
+def _write_onnx(path: Path, answer: tf.types.experimental.GenericFunction) -> Runtime:
     import onnxruntime
     import tf2onnx
 
@@ -56,7 +61,7 @@ def _onnx(path: Path, answer: tf.types.experimental.GenericFunction) -> Runtime:
     return lambda onehot: dict(zip(names, session.run(names, {"onehot": onehot}), strict=True))
 
 
-def _litert(path: Path, answer: tf.types.experimental.GenericFunction) -> Runtime:
+def _write_litert(path: Path, answer: tf.types.experimental.GenericFunction) -> Runtime:
     from ai_edge_litert import interpreter
 
     converter = tf.lite.TFLiteConverter.from_concrete_functions(

@@ -10,140 +10,165 @@ import numpy as np
 import tensorflow as tf
 
 from camformer_tf.data import rules, sequence
-from camformer_tf.model import calibration, lookup
+from camformer_tf.model import calibration as calibrations
+from camformer_tf.model import lookup
 
 Forward = Callable[[tf.Tensor], tf.Tensor]  # channels (N, L, C) or letters (N, L) → (N, 1)
-Values = Sequence[tf.Tensor]  # of a network's variables, in order
+Answer = Callable[[tf.Tensor], dict[str, tf.Tensor]]  # the same input → outputs by name, (N,)
+Values = Sequence[tf.Tensor]  # the values of a network's variables, in order
 
 
 @dataclasses.dataclass(frozen=True)
-class Served:
-    """What one export serves: the folded networks of its members, the lookup of each that has one,
-    what they read, and the scale and the intervals of their answers, if these are calibrated.
+class ServedModel:
+    """The model of an export: one network, or several whose mean is the answer.
+
+    Attributes:
+        networks: the members, normalisation folded into the convolutions.
+        lookups: for each member its table of k-mers, or None.
+        encoding: of the channels that the members read.
+        rule: the sequences that the model can read.
+        calibration: the scale and the intervals of the answers.
     """
 
     networks: tuple[keras.Model, ...]
     lookups: tuple[lookup.Lookup | None, ...]
     encoding: str
     rule: rules.Rule
-    known: calibration.Calibration | None = None
+    calibration: calibrations.Calibration | None = None
 
     @property
     def outputs(self) -> list[str]:
-        """The names of `answer`'s values."""
+        """The names of the values that `answer` returns."""
         spread = ["spread"] * (len(self.networks) > 1)
-        return ["expression", *spread, *(["lower", "upper"] if self.known else [])]
+        return ["expression", *spread, *(["lower", "upper"] if self.calibration else [])]
 
 
-def of_channels(served: Served, values: Sequence[Values]) -> list[Forward]:
-    """Returns the networks of the members with these values, which read channels."""
+def channel_forwards(model: ServedModel, values: Sequence[Values]) -> list[Forward]:
+    """Returns the members' networks as functions of channels, with these values as weights."""
 
-    def forward(network: keras.Model, held: Values) -> Forward:
-        return lambda onehot: network.stateless_call([], held, onehot, training=False)[0]
+    def forward(network: keras.Model, weights: Values) -> Forward:
+        return lambda onehot: network.stateless_call([], weights, onehot, training=False)[0]
 
-    return [forward(*both) for both in zip(served.networks, values, strict=True)]
+    return [forward(*pair) for pair in zip(model.networks, values, strict=True)]
 
 
-def of_letters(
-    served: Served, values: Sequence[Values], tables: Sequence[tf.Tensor | None]
+def letter_forwards(
+    model: ServedModel, values: Sequence[Values], tables: Sequence[tf.Tensor | None]
 ) -> list[Forward]:
-    """Returns the networks of the members with these values and tables, which read letters."""
-    channels = tf.constant(sequence.table(served.encoding))
+    """Returns the members' networks as functions of letters, with these values and tables."""
+    channels = tf.constant(sequence.table(model.encoding))  # (256, C)
 
-    def forward(whole: Forward, parts: lookup.Lookup | None, held: Values, table) -> Forward:
-        def call(letters):
-            onehot = tf.gather(channels, tf.cast(letters, tf.int32))
+    def forward(
+        network: Forward, parts: lookup.Lookup | None, weights: Values, table: tf.Tensor | None
+    ) -> Forward:
+        def call(letters: tf.Tensor) -> tf.Tensor:
+            onehot = tf.gather(channels, tf.cast(letters, tf.int32))  # (N, L, C)
             if parts is None:
-                return whole(onehot)
-            inputs = [onehot, parts.outputs(table, letters)]
-            own = parts.values_of_rest(held)
-            return parts.rest.stateless_call([], own, inputs, training=False)[0]
+                return network(onehot)
+            inputs = [onehot, parts.outputs(table, letters)]  # (N, L, C), (N, L2, F2)
+            rest_weights = parts.values_of_rest(weights)
+            return parts.rest.stateless_call([], rest_weights, inputs, training=False)[0]
 
         return call
 
-    wholes = of_channels(served, values)
-    return [forward(*one) for one in zip(wholes, served.lookups, values, tables, strict=True)]
+    networks = channel_forwards(model, values)
+    members = zip(networks, model.lookups, values, tables, strict=True)
+    return [forward(*member) for member in members]
 
 
 def answer(
-    forwards: Sequence[Forward], known: calibration.Calibration | None, rows: tf.Tensor
+    forwards: Sequence[Forward], calibration: calibrations.Calibration | None, rows: tf.Tensor
 ) -> dict[str, tf.Tensor]:
-    """Returns what `calibration.answer` has, float32 (N,) each, of channels or letters."""
-    each = [tf.squeeze(forward(rows), -1) for forward in forwards]
-    scale = known.scale if known else calibration.Scale()
-    mean = each[0] if len(each) == 1 else tf.reduce_mean(tf.stack(each), 0)
-    found = {"expression": rescale(mean, scale)}
-    if len(each) > 1:
-        scaled = rescale(tf.stack(each), scale)
-        squares = tf.square(scaled - tf.reduce_mean(scaled, 0))
-        found["spread"] = tf.sqrt(tf.reduce_sum(squares, 0) / (len(each) - 1))
-    if known:
-        unit = known.band.floor + found.get("spread", tf.zeros_like(mean))
-        half = known.band.quantile * unit
-        found |= {"lower": found["expression"] - half, "upper": found["expression"] + half}
-    return found
+    """Returns the outputs of `calibration.answer`, float32 (N,) each.
+
+    Args:
+        forwards: the M members.
+        calibration: of these members.
+        rows: channels (N, L, C) or letters (N, L), as the members read them.
+    """
+    predictions = [tf.squeeze(forward(rows), -1) for forward in forwards]  # M times (N,)
+    scale = calibration.scale if calibration else calibrations.Scale()
+    mean = predictions[0] if len(predictions) == 1 else tf.reduce_mean(tf.stack(predictions), 0)
+    outputs = {"expression": rescale(mean, scale)}
+    if len(predictions) > 1:
+        on_scale = rescale(tf.stack(predictions), scale)  # (M, N)
+        squares = tf.square(on_scale - tf.reduce_mean(on_scale, 0))
+        outputs["spread"] = tf.sqrt(tf.reduce_sum(squares, 0) / (len(predictions) - 1))
+    if calibration:
+        unit = calibration.band.floor + outputs.get("spread", tf.zeros_like(mean))
+        half = calibration.band.quantile * unit
+        outputs |= {"lower": outputs["expression"] - half, "upper": outputs["expression"] + half}
+    return outputs
 
 
-def rescale(values: tf.Tensor, scale: calibration.Scale) -> tf.Tensor:
-    """Returns values, float32 of any shape, on a scale, by operations that every runtime has."""
+def rescale(values: tf.Tensor, scale: calibrations.Scale) -> tf.Tensor:
+    """Maps values, float32 of any shape, to a scale by operations that every runtime has."""
     if scale.kind == "model":
         return values
-    x, y = np.array(scale.x), np.array(scale.y)
-    slopes = np.diff(y) / np.diff(x)
+    x, y = np.array(scale.x), np.array(scale.y)  # (P,) points
+    slopes = np.diff(y) / np.diff(x)  # (P - 1,)
     if scale.kind == "affine":
         return y[0] + slopes[0] * (values - x[0])
     x, y, slopes = (tf.constant(part, tf.float32) for part in (x, y, slopes))
     values = tf.clip_by_value(values, x[0], x[-1])
-    # A value's piece is how many inner points lie at or below it.
+    # The piece of a value is the number of inner points at or below it.
     piece = tf.reduce_sum(tf.cast(values[..., None] >= x[1:-1], tf.int32), -1)
     return tf.gather(y, piece) + tf.gather(slopes, piece) * (values - tf.gather(x, piece))
 
 
-def of_any_number(answer: Callable[[tf.Tensor], dict], rows: tf.Tensor) -> dict[str, tf.Tensor]:
-    """Returns `answer` of channels (N, L, C) or letters (N, L), where N may be 0, which crashes
-    convolutions on CPU.
+def answer_any_count(answer: Answer, rows: tf.Tensor) -> dict[str, tf.Tensor]:
+    """Returns `answer` of channels (N, L, C) or letters (N, L), where N may be 0.
+
+    An empty batch crashes convolutions on CPU, so it is padded to one row.
     """
     count = tf.shape(rows)[0]
-    lacking = [[0, tf.cast(count < 1, tf.int32)], *[[0, 0]] * (rows.shape.rank - 1)]
-    return {name: values[:count] for name, values in answer(tf.pad(rows, lacking)).items()}
+    padding = [[0, tf.cast(count < 1, tf.int32)], *[[0, 0]] * (rows.shape.rank - 1)]
+    return {name: values[:count] for name, values in answer(tf.pad(rows, padding)).items()}
 
 
-def of_sequences(
-    answer: Callable[[tf.Tensor], dict], served: Served, sequences: tf.Tensor
+def answer_sequences(
+    answer: Answer, model: ServedModel, sequences: tf.Tensor
 ) -> dict[str, tf.Tensor]:
-    """Returns `answer` of the letters of strings (N,), NaN where the model cannot read one; `valid`
-    bool (N,); and `reason` int32 (N,), which of `rules.reasons` holds. White space around a string
-    is ignored.
+    """Returns `answer` of strings (N,), and why a string cannot be read.
+
+    White space around a string is ignored.
+
+    Returns:
+        The outputs by name, NaN where the model cannot read a string; `valid` bool (N,); and
+        `reason` int32 (N,), the place of the reason in `rules.reasons`.
     """
-    trimmed = tf.strings.strip(sequences)
+    strings = tf.strings.strip(sequences)
     # Shorter strings are padded with zero bytes, which are read as N; longer ones are cut.
-    letters = tf.io.decode_raw(trimmed, tf.uint8, fixed_length=served.rule.length)
+    letters = tf.io.decode_raw(strings, tf.uint8, fixed_length=model.rule.length)  # (N, L)
     letters = tf.where(tf.equal(letters | 32, ord("u")), np.uint8(ord("T")), letters)
-    reason = _judge(trimmed, served.rule)
-    found = of_any_number(answer, letters)
+    reason = _judge(strings, model.rule)
+    outputs = answer_any_count(answer, letters)
     valid = tf.equal(reason, 0)
-    found = {name: tf.where(valid, one, np.float32(np.nan)) for name, one in found.items()}
-    return {**found, "valid": valid, "reason": reason}
+    outputs = {
+        name: tf.where(valid, values, np.float32(np.nan)) for name, values in outputs.items()
+    }
+    return {**outputs, "valid": valid, "reason": reason}
 
 
-def of_examples(
-    answer: Callable[[tf.Tensor], dict], served: Served, serialized: tf.Tensor
+def answer_examples(
+    answer: Answer, model: ServedModel, examples: tf.Tensor
 ) -> dict[str, tf.Tensor]:
-    """Returns `outputs`, the expressions, of serialized tf.Examples (N,) that hold one `sequence`
-    each; of others it is an error.
+    """Returns `outputs`, the expressions (N,), of serialized tf.Examples (N,).
+
+    Each has one `sequence`; anything else is an error of the whole request.
     """
     feature = tf.io.FixedLenFeature([], tf.string)
-    parsed = tf.io.parse_example(serialized, {"sequence": feature})
-    return {"outputs": of_sequences(answer, served, parsed["sequence"])["expression"]}
+    features = tf.io.parse_example(examples, {"sequence": feature})
+    return {"outputs": answer_sequences(answer, model, features["sequence"])["expression"]}
 
 
-def _judge(trimmed: tf.Tensor, rule: rules.Rule) -> tf.Tensor:
-    """Returns what `rules.judge` does, int32 (N,)."""
-    size = tf.strings.length(trimmed)
-    strange = ~tf.strings.regex_full_match(trimmed, "[ACGTUNacgtun]*")
-    n = size - tf.strings.length(tf.strings.regex_replace(trimmed, "[Nn]", ""))
-    holds = [strange, rule.too_many_n(n), tf.abs(size - rule.length) > rule.length_margin]
+def _judge(strings: tf.Tensor, rule: rules.Rule) -> tf.Tensor:
+    """Returns the reasons of `rules.judge` for strings (N,), int32 (N,)."""
+    size = tf.strings.length(strings)
+    unknown_letter = ~tf.strings.regex_full_match(strings, "[ACGTUNacgtun]*")
+    n = size - tf.strings.length(tf.strings.regex_replace(strings, "[Nn]", ""))
+    tests = [unknown_letter, rule.too_many_n(n), tf.abs(size - rule.length) > rule.length_margin]
     reason = tf.zeros_like(size)
-    for number, one in reversed(list(enumerate(holds, 1))):  # so that the first stands
-        reason = tf.where(one, number, reason)
+    for number, test in reversed(list(enumerate(tests, 1))):  # so that the first one wins
+        reason = tf.where(test, number, reason)
     return reason

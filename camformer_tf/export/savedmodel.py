@@ -1,13 +1,13 @@
-"""The SavedModel of an export: one plain graph without functions, as TensorFlow 1 wrote them.
+"""The SavedModel of an export: one plain graph without functions, as TensorFlow 1 wrote it.
 
-So it has only old operations, names its signatures' methods, and is the same bytes whenever it is
-made of the same weights.
+Such a graph has only old operations, names the methods of its signatures, and is the same bytes
+whenever the weights are the same.
 """
 
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Sequence
 from pathlib import Path
 
 import keras
@@ -23,28 +23,37 @@ _PREDICT = "tensorflow/serving/predict"
 _REGRESS = "tensorflow/serving/regress"
 
 
-def write(folder: Path, served: graph.Served) -> None:
-    """Writes the SavedModel with the signatures `serving_default`, `onehot` and `regress` into an
-    empty folder. The graph is float32 and for no device.
+def write(folder: Path, model: graph.ServedModel) -> None:
+    """Writes the SavedModel with the signatures `serving_default`, `onehot` and `regress`.
+
+    The graph is float32 and is placed on no device.
+
+    Args:
+        folder: an empty folder.
+        model: what the signatures compute.
     """
-    values = [
-        [keras.ops.convert_to_numpy(v) for v in network.variables] for network in served.networks
+    weights = [
+        [keras.ops.convert_to_numpy(variable) for variable in network.variables]
+        for network in model.networks
     ]
     with tf.Graph().as_default():
-        held = [_variables(network, f"member_{i}") for i, network in enumerate(served.networks, 1)]
-        read = [[variable.read_value() for variable in variables] for variables in held]
-        tables, start = _tables(served, read)
-        signatures = _signatures(served, read, tables)
+        members = [
+            _variables(network, f"member_{i}") for i, network in enumerate(model.networks, 1)
+        ]
+        values = [[variable.read_value() for variable in variables] for variables in members]
+        tables, initializer = _tables(model, values)
+        signatures = _signatures(model, values, tables)
         with v1.Session(config=v1.ConfigProto(device_count={"GPU": 0})) as session:
-            for variables, arrays in zip(held, values, strict=True):
+            for variables, arrays in zip(members, weights, strict=True):
                 for variable, array in zip(variables, arrays, strict=True):
+                    # Feeding the initial value adds no node to the graph, as `assign` would.
                     session.run(variable.initializer, {variable.initializer.inputs[1]: array})
             builder = v1.saved_model.Builder(str(folder))
             builder.add_meta_graph_and_variables(
                 session,
                 [tf.saved_model.SERVING],
                 signatures,
-                main_op=start,
+                main_op=initializer,
                 strip_default_attrs=True,
             )
             builder.save()
@@ -58,47 +67,57 @@ def _variables(network: keras.Model, scope: str) -> list[tf.Variable]:
 
 
 def _tables(
-    served: graph.Served, values: list[graph.Values]
+    model: graph.ServedModel, values: Sequence[graph.Values]
 ) -> tuple[list[tf.Variable | None], tf.Operation | None]:
-    """Returns the members' tables, which are not saved, and what computes them at loading."""
-    tables, starts = [], []
-    for i, (parts, own) in enumerate(zip(served.lookups, values, strict=True), 1):
+    """Returns the members' tables, and the operation that computes them when the model is loaded.
+
+    They are local variables, which are not saved.
+    """
+    tables: list[tf.Variable | None] = []
+    assignments = []
+    for i, (parts, member_values) in enumerate(zip(model.lookups, values, strict=True), 1):
         table = None
         if parts:
-            rows = parts.table(own)
+            rows = parts.table(member_values)  # (k-mers k2, F2)
             table = _variable(f"member_{i}/table", rows.shape, v1.GraphKeys.LOCAL_VARIABLES)
-            starts.append(table.assign(rows))
+            assignments.append(table.assign(rows))
         tables.append(table)
-    return tables, tf.group(*starts) if starts else None
+    return tables, tf.group(*assignments) if assignments else None
 
 
 def _variable(name: str, shape: tf.TensorShape, collection: str) -> tf.Variable:
-    start = v1.zeros_initializer()
+    zeros = v1.zeros_initializer()
     return v1.get_variable(
-        name, shape, tf.float32, start, collections=[collection], use_resource=True
+        name, shape, tf.float32, zeros, collections=[collection], use_resource=True
     )
 
 
 def _signatures(
-    served: graph.Served, values: list[graph.Values], tables: list[tf.Variable | None]
-) -> dict[str, object]:
-    both = graph.of_channels(served, values), graph.of_letters(served, values, tables)
-    by_channels, by_letters = (
-        functools.partial(graph.answer, forwards, served.known) for forwards in both
+    model: graph.ServedModel, values: Sequence[graph.Values], tables: Sequence[tf.Variable | None]
+) -> dict[str, meta_graph_pb2.SignatureDef]:
+    forwards = graph.channel_forwards(model, values), graph.letter_forwards(model, values, tables)
+    answer_channels, answer_letters = (
+        functools.partial(graph.answer, members, model.calibration) for members in forwards
     )
-    shape = [None, served.rule.length, sequence.channels(served.encoding)]
+    shape = [None, model.rule.length, sequence.channels(model.encoding)]
     return {
         "serving_default": _signature(
-            "sequence", tf.string, [None], lambda x: graph.of_sequences(by_letters, served, x)
+            "sequence",
+            tf.string,
+            [None],
+            lambda strings: graph.answer_sequences(answer_letters, model, strings),
         ),
         "onehot": _signature(
-            "onehot", tf.float32, shape, lambda x: graph.of_any_number(by_channels, x)
+            "onehot",
+            tf.float32,
+            shape,
+            lambda onehot: graph.answer_any_count(answer_channels, onehot),
         ),
         "regress": _signature(
             "inputs",
             tf.string,
             [None],
-            lambda x: graph.of_examples(by_letters, served, x),
+            lambda examples: graph.answer_examples(answer_letters, model, examples),
             _REGRESS,
         ),
     }
@@ -108,13 +127,13 @@ def _signature(
     name: str,
     dtype: tf.DType,
     shape: list[int | None],
-    function: Callable[[tf.Tensor], dict[str, tf.Tensor]],
+    function: graph.Answer,
     method: str = _PREDICT,
 ) -> meta_graph_pb2.SignatureDef:
-    given = v1.placeholder(dtype, shape, name)
+    placeholder = v1.placeholder(dtype, shape, name)
     return meta_graph_pb2.SignatureDef(
-        inputs={name: _info(given)},
-        outputs={key: _info(found) for key, found in function(given).items()},
+        inputs={name: _info(placeholder)},
+        outputs={key: _info(output) for key, output in function(placeholder).items()},
         method_name=method,
     )
 

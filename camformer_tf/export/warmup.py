@@ -13,11 +13,16 @@ _BATCHES = (1, 8, 64)
 
 
 def write(path: Path, sequences: Sequence[str]) -> None:
-    """Writes requests for `serving_default`, of several batch sizes, and for `regress`: a TFRecord
-    of PredictionLog messages, made of sequences that the model can read.
+    """Writes a TFRecord of PredictionLog messages.
+
+    They ask `serving_default` in several batch sizes, and `regress` once.
+
+    Args:
+        path: the file to write.
+        sequences: sequences that the model can read.
     """
-    encoded = np.array([one.encode() for one in sequences], object)
-    batches = [np.resize(encoded, size) for size in _BATCHES]
+    strings = np.array([sequence.encode() for sequence in sequences], object)  # (N,)
+    batches = [np.resize(strings, size) for size in _BATCHES]
     with tf.io.TFRecordWriter(str(path)) as file:
         for batch in batches:
             file.write(predict_log(batch))
@@ -30,8 +35,8 @@ def predict_log(sequences: np.ndarray) -> bytes:
     Fields: tensorflow_serving/apis/{prediction_log,predict,model}.proto, tensorflow/serving@2.21.0.
     """
     tensor = tf.make_tensor_proto(sequences, tf.string).SerializeToString()
-    given = _field(1, b"sequence") + _field(2, tensor)
-    return _field(6, _field(1, _field(1, _spec("serving_default")) + _field(2, given)))
+    entry = _field(1, b"sequence") + _field(2, tensor)
+    return _field(6, _field(1, _field(1, _spec("serving_default")) + _field(2, entry)))
 
 
 def regress_log(sequences: np.ndarray) -> bytes:
@@ -39,7 +44,7 @@ def regress_log(sequences: np.ndarray) -> bytes:
 
     Fields: tensorflow_serving/apis/{regression,input}.proto besides.
     """
-    examples = b"".join(_field(1, example(one)) for one in sequences)
+    examples = b"".join(_field(1, example(sequence)) for sequence in sequences)
     return _field(3, _field(1, _field(1, _spec("regress")) + _field(2, _field(1, examples))))
 
 
@@ -55,9 +60,9 @@ def _spec(signature: str) -> bytes:
 
 
 def _field(number: int, payload: bytes) -> bytes:
-    """Returns one length-delimited protobuf field; number below 16."""
-    size, left = bytearray(), len(payload)
-    while left > 127:
-        size.append(left & 127 | 128)
-        left >>= 7
-    return bytes([number << 3 | 2]) + bytes(size) + bytes([left]) + payload
+    """Returns a length-delimited protobuf field, its number below 16."""
+    size, remainder = bytearray(), len(payload)
+    while remainder > 127:  # a varint: seven bits a byte, the lowest first
+        size.append(remainder & 127 | 128)
+        remainder >>= 7
+    return bytes([number << 3 | 2]) + bytes(size) + bytes([remainder]) + payload

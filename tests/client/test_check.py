@@ -68,5 +68,5 @@ def test_another_version_and_an_export_without_golden_predictions_are_refused(
     with pytest.raises(errors.UserError, match="serves version 1, .*2 is version 2"):
         check.check(urls["http"], tmp_path)
     (tmp_path / "2" / exportdir.GOLDEN).unlink()
-    with pytest.raises(errors.UserError, match="no export with golden predictions"):
+    with pytest.raises(errors.UserError, match="not an export: there is no .*golden.json in it"):
         check.check(urls["http"], tmp_path)

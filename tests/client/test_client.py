@@ -35,10 +35,10 @@ def urls(exported):
 
 
 @pytest.fixture
-def library(tmp_path, some):
+def library(tmp_path, promoters):
     """2,100 promoters, some in lower case, some that cannot be read."""
     rng = np.random.default_rng(3)
-    lines = ["".join(rng.permutation(list(one))) for one in some * 105]
+    lines = ["".join(rng.permutation(list(one))) for one in promoters * 105]
     lines[7], lines[8], lines[2000] = lines[7].lower(), "ACGT", lines[2000][:50] + "!" + "A" * 59
     path = tmp_path / "library.txt"
     path.write_text("".join(f"{line}\t{i / 4}\n" for i, line in enumerate(lines)))
@@ -79,24 +79,24 @@ def test_a_table_is_of_one_version_whatever_comes_meanwhile(urls, library, tmp_p
 
 
 @pytest.mark.parametrize("way", WAYS)
-def test_regress_versions_and_signatures_are_told(urls, some, way):
+def test_regress_versions_and_signatures_are_told(urls, promoters, way):
     asked = client.connect(connection.address(urls[way]))
     assert asked.versions() == [1]
     assert asked.signatures() == ["onehot", "regress", "serving_default"]
-    found = asked.predict(some)
-    np.testing.assert_allclose(asked.regress(some), found["expression"], atol=3e-5)
+    found = asked.predict(promoters)
+    np.testing.assert_allclose(asked.regress(promoters), found["expression"], atol=3e-5)
     assert found["valid"].dtype == bool and found["spread"].shape == (20,)
     assert (asked.card() is None) == (way == "grpc")
 
 
 @pytest.mark.parametrize("way", WAYS)
-def test_a_version_that_is_not_there_is_said(urls, some, way):
+def test_a_version_that_is_not_there_is_said(urls, promoters, way):
     asked = client.connect(connection.address(f"{urls[way]}/v1/models/camformer/versions/7"))
     with pytest.raises(errors.UserError, match="7"):
-        asked.predict(some)
+        asked.predict(promoters)
     asked = client.connect(connection.address(f"{urls[way]}/v1/models/other"))
     with pytest.raises(errors.UserError, match="other"):
-        asked.predict(some)
+        asked.predict(promoters)
 
 
 def test_an_address_may_name_model_and_version():

@@ -1,6 +1,7 @@
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import click.testing
 import numpy as np
@@ -14,11 +15,12 @@ from camformer_tf.model import predict, rescnn
 
 SETTINGS = recipe.load("smoke")
 RULE = rules.Rule()
+PROGRAMS = Path(__file__).parents[1] / "support" / "programs"
 
 
 @pytest.fixture(scope="module")
-def exported(saved, tmp_path_factory):
-    return export.export([saved], tmp_path_factory.mktemp("out") / "exports")
+def version_dir(keras_path, tmp_path_factory):
+    return export.export([keras_path], tmp_path_factory.mktemp("out") / "exports")
 
 
 @pytest.fixture(scope="module")
@@ -27,11 +29,11 @@ def ensemble(replicates, tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def serve(exported):
-    loaded = tf.saved_model.load(str(exported))
+def serve(version_dir):
+    signatures = tf.saved_model.load(str(version_dir)).signatures
 
     def call(sequences):
-        answer = loaded.signatures["serving_default"](sequence=tf.constant(sequences, tf.string))
+        answer = signatures["serving_default"](sequence=tf.constant(sequences, tf.string))
         assert set(answer) == {"expression", "valid", "reason"}
         return answer["expression"].numpy(), answer["valid"].numpy()
 
@@ -42,22 +44,22 @@ def call(*arguments):
     return click.testing.CliRunner().invoke(cli.main, [str(a) for a in arguments])
 
 
-def test_versions_count_up_and_are_never_overwritten(saved, exported, tmp_path):
-    assert exported.name == "1"
-    assert export.export([saved], tmp_path / "e", version=7).name == "7"
-    assert export.export([saved], tmp_path / "e").name == "8"
+def test_versions_count_up_and_are_not_overwritten_unasked(keras_path, version_dir, tmp_path):
+    assert version_dir.name == "1"
+    assert export.export([keras_path], tmp_path / "e", version=7).name == "7"
+    assert export.export([keras_path], tmp_path / "e").name == "8"
     with pytest.raises(errors.UserError, match="7: exists already"):
-        export.export([saved], tmp_path / "e", version=7)
+        export.export([keras_path], tmp_path / "e", version=7)
 
 
-def test_strings_give_the_numbers_of_predict(saved, serve, some):
-    expression, valid = serve([s.lower() if i % 2 else s for i, s in enumerate(some)])
+def test_strings_give_the_predictions_of_the_model(keras_path, serve, promoters):
+    expression, valid = serve([s.lower() if i % 2 else s for i, s in enumerate(promoters)])
     assert valid.all() and expression.dtype == np.float32
-    expected = predict.load(saved).predict(sequence.letters(some))
+    expected = predict.load(keras_path).predict(sequence.letters(promoters))
     np.testing.assert_allclose(expression, expected, atol=1e-5)
 
 
-def test_folded_normalisation_keeps_the_predictions_of_a_trained_network(some, tmp_path):
+def test_folded_normalisation_keeps_the_predictions_of_a_trained_network(promoters, tmp_path):
     network = rescnn.build(SETTINGS.model)
     rng = np.random.default_rng(1)
     for variable in network.variables:  # other statistics and weights than at the start
@@ -67,160 +69,161 @@ def test_folded_normalisation_keeps_the_predictions_of_a_trained_network(some, t
             variable.assign(rng.normal(0, 0.5, variable.shape))
     predict.save(network, tmp_path / "m.keras", SETTINGS)
     folder = export.export([tmp_path / "m.keras"], tmp_path / "e")
-    onehot = sequence.encode(some)
-    served = tf.saved_model.load(str(folder)).signatures["onehot"](onehot=tf.constant(onehot))
+    onehot = sequence.encode(promoters)
+    answer = tf.saved_model.load(str(folder)).signatures["onehot"](onehot=tf.constant(onehot))
     expected = network.predict(onehot, verbose=0)[:, 0]
     assert np.ptp(expected) > 0.05
-    np.testing.assert_allclose(served["expression"].numpy(), expected, atol=1e-5)
+    np.testing.assert_allclose(answer["expression"].numpy(), expected, atol=1e-5)
 
 
-def test_lengths_within_the_margin_are_padded_and_cut_as_in_training(saved, serve, some):
-    given = [some[0][:107], some[0] + "ACG", some[0][:109]]
-    fitted = [RULE.fit_length(s.encode()).decode() for s in given]
-    expression, valid = serve(given)
+def test_lengths_within_the_margin_are_padded_and_cut_as_in_training(keras_path, serve, promoters):
+    strings = [promoters[0][:107], promoters[0] + "ACG", promoters[0][:109]]
+    at_length = [RULE.fit_length(s.encode()).decode() for s in strings]
+    expression, valid = serve(strings)
     assert valid.all()
-    expected = predict.load(saved).predict(sequence.letters(fitted))
+    expected = predict.load(keras_path).predict(sequence.letters(at_length))
     np.testing.assert_allclose(expression, expected, atol=1e-5)
 
 
-def test_u_is_read_as_t_and_white_space_around_is_ignored(serve, some):
-    plain, _ = serve(some)
-    others = [f" \t{s.replace('T', 'U').lower()}\r\n" for s in some]
-    expression, valid = serve(others)
+def test_u_is_read_as_t_and_white_space_around_is_ignored(serve, promoters):
+    plain, _ = serve(promoters)
+    variants = [f" \t{s.replace('T', 'U').lower()}\r\n" for s in promoters]
+    expression, valid = serve(variants)
     assert valid.all()
     np.testing.assert_array_equal(expression, plain)
 
 
-def test_what_cannot_be_read_is_invalid_and_not_a_number(serve, some):
-    s = some[0]
+def test_sequences_that_cannot_be_read_are_invalid_and_nan(serve, promoters):
+    s = promoters[0]
     bad = ["", "ACGT", s[:106], s + "ACGT", s[:106] + "NNNN", s * 5, "é" * 55]
-    bad += [s[:50] + odd + s[51:] for odd in ("X", "-", " ", "\0")]
+    bad += [s[:50] + letter + s[51:] for letter in ("X", "-", " ", "\0")]
     expression, valid = serve([*bad, s])
     assert valid.tolist() == [False] * len(bad) + [True]
     assert np.isnan(expression[:-1]).all() and np.isfinite(expression[-1])
 
 
-def test_an_export_predicts_what_its_run_predicts(saved, exported, some):
-    letters = sequence.letters(some)
-    expected = predict.load(saved, batch_size=8).predict(letters)
-    for path in (exported, exported.parent):  # a version, and the folder of versions
+def test_an_export_predicts_what_its_run_predicts(keras_path, version_dir, promoters):
+    letters = sequence.letters(promoters)
+    expected = predict.load(keras_path, batch_size=8).predict(letters)
+    for path in (version_dir, version_dir.parent):  # a version, and the folder of versions
         np.testing.assert_allclose(predict.load(path, 8).predict(letters), expected, atol=1e-5)
 
 
 def test_predict_writes_the_same_table_by_a_calibrated_ensemble_and_its_export(
-    replicates, ensemble, some, tmp_path
+    replicates, ensemble, promoters, tmp_path
 ):
-    (tmp_path / "in.txt").write_text("\n".join([*some, "ACGT", some[0].lower()[:108]]))
+    (tmp_path / "in.txt").write_text("\n".join([*promoters, "ACGT", promoters[0].lower()[:108]]))
     tables = []
     for name, model in (("members", replicates), ("export", ensemble)):
         out = tmp_path / f"{name}.tsv"
         assert predict.to_file([model], tmp_path / "in.txt", out, batch_size=8) == 22
-        tables.append([line.split("\t") for line in out.read_text().splitlines()])
-    ours, expected = tables
-    assert ours[0] == expected[0]
-    assert ours[0] == ["sequence", "prediction", "spread", "lower", "upper", "reason"]
-    for column in range(len(ours[0])):
-        one, other = ([row[column] for row in table[1:]] for table in tables)
-        if ours[0][column] in ("sequence", "reason"):
-            assert one == other
+        header, *rows = (line.split("\t") for line in out.read_text().splitlines())
+        tables.append(rows)
+        assert header == ["sequence", "prediction", "spread", "lower", "upper", "reason"]
+    for column in range(len(header)):
+        values, expected = ([row[column] for row in rows] for rows in tables)
+        if header[column] in ("sequence", "reason"):
+            assert values == expected
         else:
-            assert one[20] == other[20] == ""
-            one, other = (np.array([v or "nan" for v in each], float) for each in (one, other))
-            np.testing.assert_allclose(one, other, atol=1e-5)
+            assert values[20] == expected[20] == ""
+            numbers = (
+                np.array([v or "nan" for v in fields], float) for fields in (values, expected)
+            )
+            np.testing.assert_allclose(*numbers, atol=1e-5)
     assert predictions.read(tmp_path / "export.tsv").prediction[0] > 1  # on the calibrated scale
 
 
-def test_onehot_gives_all_numbers_of_a_calibrated_ensemble(ensemble, some):
+def test_onehot_gives_all_numbers_of_a_calibrated_ensemble(ensemble, promoters):
     signatures = tf.saved_model.load(str(ensemble)).signatures
-    answer = signatures["onehot"](onehot=tf.constant(sequence.encode(some)))
-    strings = signatures["serving_default"](sequence=tf.constant(some))
+    answer = signatures["onehot"](onehot=tf.constant(sequence.encode(promoters)))
+    strings = signatures["serving_default"](sequence=tf.constant(promoters))
     assert set(answer) == {"expression", "spread", "lower", "upper"}
     for name, values in answer.items():
         assert values.dtype == tf.float32 and values.shape == (20,)
         np.testing.assert_allclose(values, strings[name], atol=1e-5)
 
 
-def test_several_models_become_one(replicates, some, tmp_path):
+def test_several_models_become_one(replicates, promoters, tmp_path):
     members = predict.members([replicates])[:2]
-    done = call("export", *members, tmp_path / "e", "--version", 3)
-    assert done.exit_code == 0, done.output
-    assert done.stdout == f"{tmp_path / 'e' / '3'}: savedmodel written\n"
-    answer = predict.load(tmp_path / "e").answer(sequence.letters(some))
-    each = [predict.load(path).predict(sequence.letters(some)) for path in members]
+    result = call("export", *members, tmp_path / "e", "--version", 3)
+    assert result.exit_code == 0, result.output
+    assert result.stdout == f"{tmp_path / 'e' / '3'}: savedmodel written\n"
+    answer = predict.load(tmp_path / "e").answer(sequence.letters(promoters))
+    expected = [predict.load(path).predict(sequence.letters(promoters)) for path in members]
     assert set(answer) == {"expression", "spread"}
-    np.testing.assert_allclose(answer["expression"], np.mean(each, axis=0), atol=1e-5)
-    np.testing.assert_allclose(answer["spread"], np.std(each, axis=0, ddof=1), atol=1e-5)
+    np.testing.assert_allclose(answer["expression"], np.mean(expected, axis=0), atol=1e-5)
+    np.testing.assert_allclose(answer["spread"], np.std(expected, axis=0, ddof=1), atol=1e-5)
 
 
-def test_the_calibration_of_other_models_is_refused(replicates, saved, tmp_path):
-    done = call("export", saved, tmp_path / "e", "--calibration", replicates / rundir.CALIBRATION)
-    assert done.exit_code == 1 and "is of other models than these 1" in done.output
+def test_the_calibration_of_other_models_is_refused(replicates, keras_path, tmp_path):
+    result = call(
+        "export", keras_path, tmp_path / "e", "--calibration", replicates / rundir.CALIBRATION
+    )
+    assert result.exit_code == 1 and "is of other models than these 1" in result.output
     assert not (tmp_path / "e").exists()
 
 
-def test_members_of_another_encoding_or_rule_are_refused(saved, tmp_path):
-    for change, told in (
-        ("data.encoding=onehot_n", "its encoding is onehot_n, the first model's onehot"),
+def test_members_of_another_encoding_or_rule_are_refused(keras_path, tmp_path):
+    for change, message in (
+        ("data.encoding=onehot_n", "its encoding is onehot_n, that of the first model is onehot"),
         ("data.max_n=5", "reads Rule.*Take each by itself"),
     ):
-        other = recipe.load("smoke", [change])
-        predict.save(rescnn.from_recipe(other), tmp_path / "other.keras", other)
-        with pytest.raises(errors.UserError, match=f"other.keras: {told}"):
-            export.export([saved, tmp_path / "other.keras"], tmp_path / "e")
+        settings = recipe.load("smoke", [change])
+        predict.save(rescnn.from_recipe(settings), tmp_path / "other.keras", settings)
+        with pytest.raises(errors.UserError, match=f"other.keras: {message}"):
+            export.export([keras_path, tmp_path / "other.keras"], tmp_path / "e")
     assert not (tmp_path / "e").exists()
 
 
-def test_an_export_is_no_run(exported, tmp_path):
+def test_an_export_is_not_exported_again(version_dir, tmp_path):
     with pytest.raises(errors.UserError, match="is an export already"):
-        export.export([exported], tmp_path / "e")
+        export.export([version_dir], tmp_path / "e")
 
 
-def test_golden_predictions_are_those_of_predict_and_the_export_has_them(replicates, ensemble):
-    told = json.loads((ensemble / exportdir.GOLDEN).read_text())
-    assert set(told) == {"signature", "tolerance", "sequences", "answers"}
-    assert told["tolerance"]["expression"] == pytest.approx(1e-5, rel=0.5)
+def test_golden_predictions_are_those_of_the_models_and_of_the_export(replicates, ensemble):
+    contents = json.loads((ensemble / exportdir.GOLDEN).read_text())
+    assert set(contents) == {"signature", "tolerance", "sequences", "answers"}
+    assert contents["tolerance"]["expression"] == pytest.approx(1e-5, rel=0.5)
     names = ["expression", "spread", "lower", "upper", "valid", "reason"]
-    assert list(told["answers"]) == names
-    loaded = [predict.load(path) for path in predict.members([replicates])]
-    known = predict.calibration_of([replicates])
-    again = golden.make(loaded, known, None)
-    assert again.sequences == told["sequences"] and 25 <= len(again.sequences) <= 33
-    assert set(told["answers"]["reason"]) == {0, 1, 2, 3}
-    served = tf.saved_model.load(str(ensemble)).signatures["serving_default"]
-    answer = served(sequence=tf.constant(told["sequences"]))
+    assert list(contents["answers"]) == names
+    models = [predict.load(path) for path in predict.members([replicates])]
+    calibration = predict.calibration_of([replicates])
+    golden_predictions = golden.build(models, calibration, None)
+    assert (
+        golden_predictions.sequences == contents["sequences"]
+        and 25 <= len(golden_predictions.sequences) <= 33
+    )
+    assert set(contents["answers"]["reason"]) == {0, 1, 2, 3}
+    signature = tf.saved_model.load(str(ensemble)).signatures["serving_default"]
+    answer = signature(sequence=tf.constant(contents["sequences"]))
     for name in names:
-        expected = np.array(told["answers"][name], float)  # null becomes NaN
-        np.testing.assert_allclose(again.answers[name], expected, atol=1e-6)
-        np.testing.assert_allclose(answer[name], expected, rtol=0, atol=told["tolerance"][name])
+        expected = np.array(contents["answers"][name], float)  # null becomes NaN
+        np.testing.assert_allclose(golden_predictions.answers[name], expected, atol=1e-6)
+        np.testing.assert_allclose(answer[name], expected, rtol=0, atol=contents["tolerance"][name])
 
 
-def test_an_export_that_is_off_is_refused_and_removed(saved, tmp_path, monkeypatch):
+def test_an_export_whose_answers_differ_is_refused_and_removed(keras_path, tmp_path, monkeypatch):
     write = savedmodel.write
 
-    def wrong(folder, served):
-        (network,) = served.networks
+    def write_wrong(folder, model):
+        (network,) = model.networks
         network.variables[-1].assign(network.variables[-1] + 1e-3)
-        write(folder, served)
+        write(folder, model)
 
-    monkeypatch.setattr(savedmodel, "write", wrong)
-    with pytest.raises(errors.UserError, match="off in 28 of 33 golden predictions: its expr"):
-        export.export([saved], tmp_path / "e")
+    monkeypatch.setattr(savedmodel, "write", write_wrong)
+    with pytest.raises(errors.UserError, match="differs in 28 of 33 golden predictions: expr"):
+        export.export([keras_path], tmp_path / "e")
     assert not (tmp_path / "e").exists()
 
 
-def test_it_loads_where_neither_camformer_tf_nor_keras_can_be_imported(exported, some, serve):
-    program = (
-        "import sys\n"
-        "for name in ('camformer_tf', 'keras'): sys.modules[name] = None\n"
-        "import tensorflow as tf\n"
-        "f = tf.saved_model.load(sys.argv[1]).signatures['serving_default']\n"
-        "print(float(f(sequence=tf.constant([sys.argv[2]]))['expression'][0]))\n"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", program, str(exported), some[0]],
+def test_it_loads_where_neither_camformer_tf_nor_keras_can_be_imported(
+    version_dir, promoters, serve
+):
+    process = subprocess.run(
+        [sys.executable, PROGRAMS / "plain_tensorflow.py", version_dir, promoters[0]],
         capture_output=True, text=True, timeout=120, check=True,
     )  # fmt: skip
-    assert float(done.stdout) == pytest.approx(serve(some[:1])[0][0], abs=1e-5)
+    assert float(process.stdout) == pytest.approx(serve(promoters[:1])[0][0], abs=1e-5)
 
 
 def test_without_a_model_nothing_is_written(tmp_path):

@@ -22,7 +22,7 @@ def kind(request) -> str:
 
 
 def run(kind: str, path):
-    """Returns the model in a runtime of its own, as a user of it calls it."""
+    """Returns the model in its runtime, as its user calls it."""
     if kind == "onnx":
         import onnxruntime
 
@@ -35,17 +35,19 @@ def run(kind: str, path):
     return lambda onehot: runner(onehot=onehot)
 
 
-def test_a_calibrated_ensemble_answers_as_its_members(kind, replicates, some, tmp_path):
-    folder = export.export([replicates], tmp_path / "e", kind=kind)
+def test_a_calibrated_ensemble_gives_the_answers_of_its_members(
+    kind, replicates, promoters, tmp_path
+):
+    folder = export.export([replicates], tmp_path / "e", format=kind)
     names = {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
     assert names == {formats.FILES[kind], exportdir.MODEL_CARD, exportdir.GOLDEN}
     model = run(kind, folder / formats.FILES[kind])
-    onehot = sequence.encode(some)
+    onehot = sequence.encode(promoters)
     answer = model(onehot)
-    told = json.loads((folder / exportdir.GOLDEN).read_text())
-    assert set(answer) == set(told["answers"]) - {"valid", "reason"}
+    golden = json.loads((folder / exportdir.GOLDEN).read_text())
+    assert set(answer) == set(golden["answers"]) - {"valid", "reason"}
 
-    (tmp_path / "in.txt").write_text("\n".join(some))
+    (tmp_path / "in.txt").write_text("\n".join(promoters))
     predict.to_file([replicates], tmp_path / "in.txt", tmp_path / "out.tsv")
     header, *rows = (line.split("\t") for line in (tmp_path / "out.tsv").read_text().splitlines())
     columns = dict(zip(header, zip(*rows, strict=True), strict=True))
@@ -57,7 +59,7 @@ def test_a_calibrated_ensemble_answers_as_its_members(kind, replicates, some, tm
         np.testing.assert_allclose(values, answer[name][:1], atol=1e-5)
 
 
-def test_flanks_padding_and_channels_are_converted_too(kind, some, tmp_path):
+def test_flanks_padding_and_channels_are_converted_too(kind, promoters, tmp_path):
     settings = recipe.load(
         "smoke",
         ["tricks.flanks.cut_left=3", "tricks.flanks.add_left=ACGTN", "model.padding=5",
@@ -65,30 +67,34 @@ def test_flanks_padding_and_channels_are_converted_too(kind, some, tmp_path):
     )  # fmt: skip
     path = tmp_path / "m.keras"
     predict.save(rescnn.from_recipe(settings), path, settings)
-    folder = export.export([path], tmp_path / "e", kind=kind)
-    onehot = sequence.encode(some, "onehot_integer_purine")
+    folder = export.export([path], tmp_path / "e", format=kind)
+    onehot = sequence.encode(promoters, "onehot_integer_purine")
     answer = run(kind, folder / formats.FILES[kind])(onehot)["expression"]
-    expected = predict.load(path).predict(sequence.letters(some))
+    expected = predict.load(path).predict(sequence.letters(promoters))
     np.testing.assert_allclose(answer, expected, atol=1e-5)
 
 
-def test_a_model_that_its_runtime_gets_wrong_is_refused(kind, saved, tmp_path, monkeypatch):
+def test_an_export_whose_runtime_answers_wrongly_is_refused(
+    kind, keras_path, tmp_path, monkeypatch
+):
     write = formats.write
     monkeypatch.setattr(
         formats,
         "write",
-        lambda *given: lambda onehot: {"expression": write(*given)(onehot)["expression"] + 1e-3},
+        lambda *inputs: lambda onehot: {"expression": write(*inputs)(onehot)["expression"] + 1e-3},
     )
-    with pytest.raises(errors.UserError, match="The export is off in 28 of 33"):
-        export.export([saved], tmp_path / "e", kind=kind)
+    with pytest.raises(errors.UserError, match="The export differs in 28 of 33"):
+        export.export([keras_path], tmp_path / "e", format=kind)
     assert not (tmp_path / "e").exists()
 
 
 @pytest.mark.parametrize("kind", formats.FILES)
-def test_without_the_extra_a_user_is_told_what_to_install(saved, tmp_path, monkeypatch, kind):
+def test_without_the_extra_the_message_says_what_to_install(
+    keras_path, tmp_path, monkeypatch, kind
+):
     monkeypatch.setitem(sys.modules, PACKAGES[kind][-1], None)
     with pytest.raises(errors.UserError, match=rf"pip install \"camformer-tf\[{kind}\]\""):
-        export.export([saved], tmp_path / "e", kind=kind)
+        export.export([keras_path], tmp_path / "e", format=kind)
     assert not (tmp_path / "e").exists()
 
 
@@ -102,11 +108,11 @@ def test_onnx_runtime_gives_the_golden_answers_of_a_converted_savedmodel(replica
          "--signature_def", "onehot", "--opset", "17", "--output", str(tmp_path / "m.onnx")],
         check=True, capture_output=True, timeout=240,
     )  # fmt: skip
-    told = json.loads((folder / exportdir.GOLDEN).read_text())
-    plain = [i for i, one in enumerate(told["sequences"]) if re.fullmatch("[ACGT]{110}", one)]
-    onehot = sequence.encode([told["sequences"][i] for i in plain])
+    golden = json.loads((folder / exportdir.GOLDEN).read_text())
+    plain = [i for i, s in enumerate(golden["sequences"]) if re.fullmatch("[ACGT]{110}", s)]
+    onehot = sequence.encode([golden["sequences"][i] for i in plain])
     answer = run("onnx", tmp_path / "m.onnx")(onehot)
     assert len(plain) >= 15 and set(answer) == {"expression", "spread", "lower", "upper"}
     for name, values in answer.items():
-        expected = np.array(told["answers"][name], float)[plain]
-        np.testing.assert_allclose(values, expected, rtol=0, atol=told["tolerance"][name])
+        expected = np.array(golden["answers"][name], float)[plain]
+        np.testing.assert_allclose(values, expected, rtol=0, atol=golden["tolerance"][name])

@@ -9,7 +9,7 @@ from camformer_tf.export import graph
 from camformer_tf.model import calibration
 
 RULE = rules.Rule(length=8, length_margin=2, max_n=1)
-SERVED = graph.Served((), (), "onehot", RULE)
+MODEL = graph.ServedModel((), (), "onehot", RULE)
 
 SEQUENCES = st.one_of(
     st.binary(max_size=14),
@@ -27,7 +27,7 @@ def judge():
 
     @tf.function(input_signature=[tf.TensorSpec([None], tf.string)])
     def call(sequences):
-        return graph.of_sequences(first_letters, SERVED, sequences)
+        return graph.answer_sequences(first_letters, MODEL, sequences)
 
     return call
 
@@ -36,7 +36,7 @@ def judge():
 @given(st.lists(SEQUENCES, max_size=8))
 def test_the_graph_judges_every_byte_string_as_the_rules_do(judge, sequences):
     answer = judge(tf.constant(sequences, tf.string, shape=[len(sequences)]))
-    expected = [rules.judge(one.strip(), RULE) for one in sequences]
+    expected = [rules.judge(text.strip(), RULE) for text in sequences]
     assert answer["reason"].numpy().tolist() == expected
     assert answer["reason"].dtype == tf.int32
     assert answer["valid"].numpy().tolist() == [reason == 0 for reason in expected]
@@ -52,7 +52,7 @@ SCALES = {
 
 
 @pytest.mark.parametrize("name", SCALES)
-def test_values_on_a_scale_are_those_of_numpy(name):
+def test_a_scale_maps_values_as_numpy_does(name):
     points = [*np.linspace(-3, 3, 601), *SCALES[name].x]
     values = np.array([points, points[::-1]], np.float32)
     expected = SCALES[name](values.astype(np.float64))

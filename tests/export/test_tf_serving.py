@@ -13,7 +13,7 @@ LAUNCHER, CONFIGURATION = ROOT / "bin" / "serve-tf-serving.sh", ROOT / "bin" / "
 
 @pytest.fixture
 def docker(tmp_path) -> dict[str, str]:
-    """An environment whose docker prints its arguments, one a line."""
+    """An environment whose docker prints its arguments, one to a line."""
     program = tmp_path / "bin" / "docker"
     program.parent.mkdir()
     program.write_text('#!/bin/sh\nprintf "%s\\n" "$@"\n')
@@ -26,12 +26,12 @@ def run(environment: dict[str, str], *words: object) -> subprocess.CompletedProc
     return subprocess.run(command, env=environment, capture_output=True, text=True)
 
 
-def test_the_export_and_the_configuration_are_mounted_on_ports_of_this_machine(tmp_path, docker):
+def test_the_export_and_the_configuration_are_mounted_and_ports_are_local(tmp_path, docker):
     (tmp_path / "my exports" / "3").mkdir(parents=True)
     (tmp_path / "my exports" / "3" / "saved_model.pb").touch()
-    done = run(docker | {"REST_PORT": "9001"}, tmp_path / "my exports", "--tensorflow_intra=2")
-    assert done.returncode == 0, done.stderr
-    words = done.stdout.splitlines()
+    process = run(docker | {"REST_PORT": "9001"}, tmp_path / "my exports", "--tensorflow_intra=2")
+    assert process.returncode == 0, process.stderr
+    words = process.stdout.splitlines()
     assert f"{tmp_path}/my exports:/models/camformer:ro" in words
     assert {"127.0.0.1:9001:8501", "127.0.0.1:8500:8500"} <= set(words)
     assert words[-1] == "--tensorflow_intra=2" and "tensorflow/serving" in words
@@ -41,8 +41,8 @@ def test_the_export_and_the_configuration_are_mounted_on_ports_of_this_machine(t
 
 
 def test_a_folder_without_an_export_is_refused(tmp_path, docker):
-    done = run(docker, tmp_path)
-    assert done.returncode == 1 and "no version of an export" in done.stderr
+    process = run(docker, tmp_path)
+    assert process.returncode == 1 and "no version of an export" in process.stderr
 
 
 def test_the_configuration_is_what_the_server_reads():

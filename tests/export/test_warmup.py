@@ -6,14 +6,14 @@ from camformer_tf import exportdir
 from camformer_tf.export import export
 
 
-def test_warm_up_requests_are_messages_of_tensorflow_serving_that_the_export_answers(
-    saved, tmp_path
+def test_warm_up_requests_are_tensorflow_serving_messages_that_the_export_answers(
+    keras_path, tmp_path
 ):
     apis = pytest.importorskip("tensorflow_serving.apis", reason="tensorflow-serving-api is absent")
     from tensorflow_serving.apis import prediction_log_pb2
 
     assert apis
-    folder = export.export([saved], tmp_path / "e")
+    folder = export.export([keras_path], tmp_path / "e")
     signatures = tf.saved_model.load(str(folder)).signatures
     sizes = []
     for record in tf.data.TFRecordDataset(str(folder / exportdir.WARM_UP)).as_numpy_iterator():
@@ -24,13 +24,13 @@ def test_warm_up_requests_are_messages_of_tensorflow_serving_that_the_export_ans
         assert request.model_spec.name == "camformer"
         signature = signatures[request.model_spec.signature_name]
         if kind == "predict_log":
-            given = {name: tf.make_ndarray(one) for name, one in request.inputs.items()}
-            answer = signature(**{name: tf.constant(one) for name, one in given.items()})
+            arrays = {name: tf.make_ndarray(value) for name, value in request.inputs.items()}
+            answer = signature(**{name: tf.constant(value) for name, value in arrays.items()})
             values = answer["expression"].numpy()
         else:
             examples = request.input.example_list.examples
-            given = [example.SerializeToString() for example in examples]
-            values = signature(inputs=tf.constant(given))["outputs"].numpy()
+            serialized_examples = [example.SerializeToString() for example in examples]
+            values = signature(inputs=tf.constant(serialized_examples))["outputs"].numpy()
         assert np.isfinite(values).all()
         sizes.append((kind, len(values)))
     assert sizes == [

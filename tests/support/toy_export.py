@@ -1,7 +1,7 @@
 """A small SavedModel with the signatures of an export, for tests of servers.
 
 The expression of a sequence is a number that depends on all its letters, plus the version, so that
-an answer tells which row of which version it belongs to.
+an answer shows the row and the version it belongs to.
 """
 
 import json
@@ -15,12 +15,12 @@ REGRESS = "tensorflow/serving/regress"
 
 
 def write(folder: Path, version: int) -> Path:
-    """Writes FOLDER/VERSION, which appears when it is whole."""
+    """Writes FOLDER/VERSION, which appears when it is complete."""
     target = folder / str(version)
     folder.mkdir(exist_ok=True)
-    with files.new_folder(target) as made:
-        _save(made, version)
-        card = made / exportdir.MODEL_CARD
+    with files.new_folder(target) as version_dir:
+        _save(version_dir, version)
+        card = version_dir / exportdir.MODEL_CARD
         card.parent.mkdir(exist_ok=True)
         card.write_text(json.dumps({"model": "toy", "version": str(version)}))
     return target
