@@ -25,7 +25,7 @@ def shared_data() -> Path:
 def library_text(tmp_path_factory) -> Path:
     """A simulated library of 3,000 promoters."""
     path = tmp_path_factory.mktemp("library") / "library.txt"
-    simulate.write(path, 3_000)
+    simulate.simulate(path, 3_000)
     return path
 
 

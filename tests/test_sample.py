@@ -54,7 +54,7 @@ def test_the_sample_is_read_as_its_readme_says_by_plain_python():
 
 
 def test_the_sample_text_is_simulated(tmp_path):
-    simulate.write(tmp_path / "sample.txt", 4000)
+    simulate.simulate(tmp_path / "sample.txt", 4000)
     ours, theirs = (
         [line.split("\t") for line in (folder / "sample.txt").read_text().splitlines()]
         for folder in (tmp_path, FOLDER)

@@ -12,18 +12,27 @@ from camformer_tf.cli import group
 from camformer_tf.data import rules
 
 
-@click.command()
+@group.command("simulate", example="camformer-tf simulate library.txt --sequences 20000")
 @click.argument("out", type=group.PATH)
-@group.option("--sequences", "-n", required=True, type=click.IntRange(1), help="How many.")
-@group.option("--seed", default=recipe.TrainConfig.seed)
-@group.option("--dirty", is_flag=True, help="Add every kind of line that the filters must handle.")
+@group.option(
+    "--sequences", "-n", required=True, type=click.IntRange(1), help="Number of clean sequences."
+)
+@group.option("--seed", default=recipe.RecordsConfig.seed, help="Seed of sequences and noise.")
+@group.option("--dirty", is_flag=True, help="Add lines of every kind that the filters handle.")
+@group.overwrite
 @group.quiet
-def simulate(out: Path, sequences: int, seed: int, dirty: bool) -> None:
-    """Write a promoter library with known motif grammar to OUT, and the truth beside it."""
+def simulate(out: Path, sequences: int, seed: int, dirty: bool, overwrite: bool) -> None:
+    """Write a library with known motif grammar.
+
+    Lines of SEQUENCE<TAB>EXPRESSION go to OUT.txt. OUT.truth.json holds the grammar, the noise and
+    the expression without noise.
+    """
     from camformer_tf.simulation import simulate
 
-    made = simulate.write(out, sequences, seed=seed, dirty=dirty, report=group.report())
-    click.echo(made.summary())
+    summary = simulate.simulate(
+        out, sequences, seed=seed, dirty=dirty, overwrite=overwrite, report=group.report()
+    )
+    click.echo(summary.summary())
 
 
 @click.command("build-records")

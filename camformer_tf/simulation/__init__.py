@@ -1,1 +1,1 @@
-"""A simulated library: motif grammar, promoters, measurement noise."""
+"""A simulated library of promoters: motif grammar and measurement noise."""

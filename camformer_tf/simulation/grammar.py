@@ -1,6 +1,6 @@
-"""The motif grammar of a simulated library: sequence → expression without noise.
+"""The motif grammar of a simulated library: sequences to expression without noise.
 
-Nobody knows the grammar of the real library; this one is published motifs with invented effects.
+The grammar of the real library is unknown; this one has published motifs with invented effects.
 """
 
 from __future__ import annotations
@@ -10,26 +10,34 @@ from typing import Any
 
 import numpy as np
 
-PREFIX, SUFFIX = b"TGCATTTTTTTCACATC", b"GGTTACGGCTGTT"  # those of all 71,103 real test sequences
+PREFIX, SUFFIX = b"TGCATTTTTTTCACATC", b"GGTTACGGCTGTT"  # of all 71,103 real test sequences
 RANDOM = 80  # random letters between the flanks; 110 nt in all
-REGION = slice(len(PREFIX), len(PREFIX) + RANDOM)  # where they stand
+REGION = slice(len(PREFIX), len(PREFIX) + RANDOM)  # the place of the random letters
 MAXIMUM = 17.0  # the last of the assay's 18 sorting bins, 0..17
-GRAMMAR_VERSION = 1  # goes up with any change that changes what a seed gives
+GRAMMAR_VERSION = 1  # incremented when the library of a seed changes
 
-_BITS = np.zeros(256, np.uint8)  # a letter as one bit of four; no bit for anything but ACGT
+_BITS = np.zeros(256, np.uint8)  # a letter as one of four bits; 0 for all but ACGT
 _BITS[list(b"ACGT")] = 1, 2, 4, 8
-_IUPAC = dict(zip("ACMGRSVTWYHKDBN", range(1, 16), strict=True))  # the bits of the letters meant
+_IUPAC = dict(
+    zip("ACMGRSVTWYHKDBN", range(1, 16), strict=True)
+)  # the bits of the letters that match
 _COMPLEMENT = str.maketrans("ACMGRSVTWYHKDBN", "TGKCYSBAWRDMHVN")
 _YEASTRACT = "YEASTRACT (rsa-tools/motif_databases@21eecd8, yeastract_20150629_relfreq.tf), matrix "
 
 
 @dataclasses.dataclass(frozen=True)
 class Motif:
-    """What one transcription factor reads (IUPAC letters), and what it does.
+    """The sites of a transcription factor, and their effect.
 
-    `effect` is in sorting bins for a site of weight 1; `reverse` is the weight of a site on the
-    other strand (0 if the consensus is its own reverse complement); `centre` and `width` (nt,
-    0..79 from the prefix on) say where a site counts most, and how fast that falls off.
+    Attributes:
+        factor: the transcription factor.
+        consensus: its sites, in IUPAC letters.
+        effect: of a site of weight 1, in sorting bins.
+        reverse: the weight of a site on the reverse strand; 0 if the consensus is its own reverse
+            complement.
+        centre: where the weight of a site is largest, in nt from the end of the prefix (0..79).
+        width: the standard deviation of the weight around the centre, in nt.
+        source: of the consensus.
     """
 
     factor: str
@@ -43,8 +51,13 @@ class Motif:
 
 @dataclasses.dataclass(frozen=True)
 class Interaction:
-    """How two factors together differ from their sum: "synergy" adds to the score, "dominance" of
-    `first` takes from the effect of `second`; see FORMULA.
+    """How the effect of two factors differs from the sum of their effects; see FORMULA.
+
+    Attributes:
+        kind: "synergy" adds to the score; "dominance" of `first` reduces the effect of `second`.
+        first: a factor.
+        second: another factor.
+        strength: the factor of the product of occupancies, or of the exponent.
     """
 
     kind: str
@@ -78,10 +91,10 @@ INTERACTIONS = (
     Interaction("dominance", "Rox1", "Gcr1", 1.5),
 )
 BASELINE = 11.25  # sorting bins
-# Sorting bins for a fraction of 1 of a letter. The real library too is read by its composition more
-# than by anything else: in 5,600 of its rows r is 0.35 with G + C, -0.33 with A and -0.17 with T.
+# Sorting bins per fraction of a letter. In the real library, too, composition explains more than
+# any motif: in 5,600 of its rows r is 0.35 with G + C, -0.33 with A and -0.17 with T.
 COMPOSITION = {"A": -14.0, "C": 17.0, "G": 17.0, "T": 0.0}
-FLOOR = 0.2  # what a site far from its motif's centre still counts
+FLOOR = 0.2  # the weight of a site far from its motif's centre
 FORMULA = (
     "site = strand (1 or reverse) * (floor + (1 - floor) * exp(-((m - centre) / width)**2 / 2)), "
     "m = start + (length - 1) / 2, start counted from 0 in the random part, the only part searched"
@@ -94,35 +107,35 @@ FORMULA = (
 
 
 def noiseless(letters: np.ndarray) -> np.ndarray:
-    """Returns what the grammar makes of promoters: expression without noise, float64 (N,), 0..17.
+    """Returns the expression of promoters without noise, float64 (N,), 0..17.
 
     Args:
         letters: uint8 (N, 110), ASCII upper case. Only the 80 letters between the flanks count.
     """
-    bits = np.ascontiguousarray(_BITS[letters[:, REGION]].T)
-    planes = {letter: (bits & mask) != 0 for letter, mask in _IUPAC.items()}
-    bound = {motif.factor: _occupancy(planes, motif) for motif in MOTIFS}
-    effects = {motif.factor: motif.effect * bound[motif.factor] for motif in MOTIFS}
+    bits = np.ascontiguousarray(_BITS[letters[:, REGION]].T)  # (80, N): positions first, for speed
+    planes = {letter: (bits & mask) != 0 for letter, mask in _IUPAC.items()}  # each bool (80, N)
+    occupancy = {motif.factor: _occupancy(planes, motif) for motif in MOTIFS}  # each (N,)
+    effects = {motif.factor: motif.effect * occupancy[motif.factor] for motif in MOTIFS}
     score = BASELINE + sum(
         effect * (planes[letter].mean(axis=0) - 0.25) for letter, effect in COMPOSITION.items()
     )
     for pair in INTERACTIONS:
         if pair.kind == "dominance":
-            effects[pair.second] *= np.exp(-pair.strength * bound[pair.first])
+            effects[pair.second] *= np.exp(-pair.strength * occupancy[pair.first])
         else:
-            score += pair.strength * bound[pair.first] * bound[pair.second]
+            score += pair.strength * occupancy[pair.first] * occupancy[pair.second]
     for effect in effects.values():
         score += effect
     return MAXIMUM / (1 + np.exp(-4 * (score - MAXIMUM / 2) / MAXIMUM))
 
 
 def flanks() -> dict[str, Any]:
-    """Returns what stands around the random part, and its length, as plain values."""
+    """Returns the flanks and the length of the random part between them, as plain values."""
     return {"prefix": PREFIX.decode(), "random": RANDOM, "suffix": SUFFIX.decode()}
 
 
-def described() -> dict[str, Any]:
-    """Returns the whole grammar as plain values, enough to compute `noiseless` from."""
+def description() -> dict[str, Any]:
+    """Returns the grammar as plain values, from which `noiseless` can be computed."""
     return {
         "formula": FORMULA,
         "maximum": MAXIMUM,
@@ -135,21 +148,23 @@ def described() -> dict[str, Any]:
 
 
 def _occupancy(planes: dict[str, np.ndarray], motif: Motif) -> np.ndarray:
-    """Returns the weighted sites of a motif on both strands, float64 (N,).
+    """Returns the sum of the weights of a motif's sites on both strands, float64 (N,).
 
-    `planes` say for each IUPAC letter where it is met: bool (80, N).
+    Args:
+        planes: IUPAC letter → where it matches, bool (80, N).
+        motif: the motif.
     """
     length, count = len(motif.consensus), planes["N"].shape[1]
     places = RANDOM - length + 1
-    middle = np.arange(places) + (length - 1) / 2
+    middle = np.arange(places) + (length - 1) / 2  # (P,): the middle of a site at each place
     weight = FLOOR + (1 - FLOOR) * np.exp(-(((middle - motif.centre) / motif.width) ** 2) / 2)
     reverse = motif.consensus[::-1].translate(_COMPLEMENT)
     total = np.zeros(count)
     for consensus, strand in ((motif.consensus, 1.0), (reverse, motif.reverse)):
-        hits = np.full((places, count), strand > 0)
+        hits = np.full((places, count), strand > 0)  # (P, N); none on a strand of weight 0
         for offset, letter in enumerate(consensus):
             if letter != "N":
                 hits &= planes[letter][offset : offset + places]
-        place, promoter = np.divmod(np.flatnonzero(hits), count)
+        place, promoter = np.divmod(np.flatnonzero(hits), count)  # each (hits,)
         total += np.bincount(promoter, strand * weight[place], minlength=count)
     return total

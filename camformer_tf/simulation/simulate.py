@@ -1,8 +1,8 @@
 """A simulated promoter library: random sequences, a known motif grammar, the assay's noise.
 
-It stands in for the training data of the DREAM 2022 challenge: random 80-mers between two fixed
-flanks, expression 0..17, and beside them what nobody knows of the real library: its grammar, and
-every promoter's expression without noise.
+It resembles the training data of the DREAM 2022 challenge: random 80-mers between two fixed flanks,
+with expression from 0 to 17. Beside it, a file holds what is unknown of the real library: the
+grammar, and every promoter's expression without noise.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import numpy as np
 from camformer_tf import errors, files, progress, recipe
 from camformer_tf.simulation import grammar
 
-BLOCK = 16_384  # promoters drawn from one seed; a library is blocks, the last one cut
+BLOCK = 16_384  # promoters drawn from one seed; a library is a row of blocks, the last one cut
 
 _LETTERS = np.frombuffer(b"ACGT", np.uint8)
 
@@ -28,14 +28,20 @@ _LETTERS = np.frombuffer(b"ACGT", np.uint8)
 
 @dataclasses.dataclass(frozen=True)
 class Noise:
-    """Each cell of a promoter is sorted into one bin, and few promoters have many cells.
+    """The assay's noise: cells are sorted into bins, and few promoters have many cells.
 
-    A share `one_cell` of the promoters has one cell, the others two or more (each further one with
-    probability `further_cell`, `most_cells` at most). A cell's bin is the noiseless expression plus
-    a normal error of `cell_sd` bins, rounded, within 0..17. The value is the average of the bins,
-    weighted by each cell's reads, uniform in 1 ± `reads_spread`: an integer if all bins are one.
-    Set for 58 % integers, as in data/demo_train.txt of
-    de-Boer-Lab/random-promoter-dream-challenge-2022@f7b2e19; the values themselves are invented.
+    A cell's bin is the noiseless expression plus a normal error, rounded, within 0..17. The
+    measured expression is the mean of the bins, weighted by each cell's reads; it is an integer if
+    all cells are in the same bin. The parameters are invented, so that 58 % of the values are
+    integers, as in data/demo_train.txt of
+    de-Boer-Lab/random-promoter-dream-challenge-2022@f7b2e19.
+
+    Attributes:
+        one_cell: the share of promoters with one cell.
+        further_cell: the probability of each further cell after the second.
+        most_cells: the maximum number of cells of a promoter.
+        cell_sd: the standard deviation of the error of a cell, in bins.
+        reads_spread: the reads of a cell are uniform in 1 ± reads_spread.
     """
 
     one_cell: float = 0.525
@@ -49,40 +55,41 @@ NOISE = Noise()
 
 
 def _measure(expression: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Returns noiseless expression, (N,), as the sorted cells show it: float64 (N,), 0..17."""
-    count, most = len(expression), NOISE.most_cells
-    further = np.minimum(rng.geometric(1 - NOISE.further_cell, count), most - 1)
-    cells = 1 + np.where(rng.random(count) < NOISE.one_cell, 0, further)
-    bins = expression[:, None] + NOISE.cell_sd * rng.standard_normal((count, most))
+    """Returns measured expression, float64 (N,), 0..17, of noiseless expression (N,)."""
+    shape = len(expression), NOISE.most_cells  # N, C
+    further = np.minimum(rng.geometric(1 - NOISE.further_cell, shape[0]), shape[1] - 1)
+    cells = 1 + np.where(rng.random(shape[0]) < NOISE.one_cell, 0, further)  # (N,), 1..C
+    bins = expression[:, None] + NOISE.cell_sd * rng.standard_normal(shape)  # (N, C)
     bins = np.clip(np.rint(bins), 0, grammar.MAXIMUM)
-    reads = 1 + NOISE.reads_spread * rng.uniform(-1, 1, (count, most))
-    reads *= np.arange(most) < cells[:, None]
-    first = bins[:, :1]  # averaging differences from it leaves equal bins an exact integer
+    reads = 1 + NOISE.reads_spread * rng.uniform(-1, 1, shape)  # (N, C)
+    reads *= np.arange(shape[1]) < cells[:, None]  # no reads of cells that do not exist
+    first = bins[:, :1]  # (N, 1): the mean of differences from it is exactly 0 for equal bins
     return first[:, 0] + (reads * (bins - first)).sum(axis=1) / reads.sum(axis=1)
 
 
 def _draw(seed: int, name: str, block: int) -> tuple[list[bytes], np.ndarray, np.ndarray]:
-    """Returns one block of promoters: sequences, noiseless and measured expression (BLOCK,)."""
+    """Returns a block of promoters: sequences, noiseless and measured expression (BLOCK,)."""
     sequences = np.random.default_rng(recipe.sub_seed(seed, f"simulate/{name}/sequences/{block}"))
     cells = np.random.default_rng(recipe.sub_seed(seed, f"simulate/{name}/cells/{block}"))
-    flanked = grammar.PREFIX + bytes(grammar.RANDOM) + grammar.SUFFIX
-    letters = np.tile(np.frombuffer(flanked, np.uint8), (BLOCK, 1))
-    letters[:, grammar.REGION] = _LETTERS[
-        sequences.integers(0, 4, (BLOCK, grammar.RANDOM), np.uint8)
-    ]
-    expression = grammar.noiseless(letters)
-    rows = letters.view(f"S{letters.shape[1]}")[:, 0].tolist()
+    template = grammar.PREFIX + bytes(grammar.RANDOM) + grammar.SUFFIX
+    letters = np.tile(np.frombuffer(template, np.uint8), (BLOCK, 1))  # (BLOCK, 110)
+    indices = sequences.integers(0, 4, (BLOCK, grammar.RANDOM), np.uint8)  # (BLOCK, 80)
+    letters[:, grammar.REGION] = _LETTERS[indices]
+    expression = grammar.noiseless(letters)  # (BLOCK,)
+    rows = letters.view(f"S{letters.shape[1]}")[:, 0].tolist()  # a row's bytes as one string
     return rows, expression, _measure(expression, cells)
 
 
 def _line(sequence: bytes, value: float) -> bytes:
-    return b"%b\t%.15g\n" % (sequence, value)  # as the real lines: 15 digits, integers bare
+    return b"%b\t%.15g\n" % (sequence, value)  # like real lines: 15 digits, integers without dot
 
 
 # === Dirty lines ===
 
 
-def _spoil(sequence: bytes, letter: bytes, low: int, high: int, rng: np.random.Generator) -> bytes:
+def _replace(
+    sequence: bytes, letter: bytes, low: int, high: int, rng: np.random.Generator
+) -> bytes:
     """Returns a promoter with low..high of its random letters replaced by `letter`."""
     letters = np.frombuffer(sequence, np.uint8).copy()
     places = rng.choice(grammar.RANDOM, rng.integers(low, high + 1), replace=False)
@@ -91,9 +98,9 @@ def _spoil(sequence: bytes, letter: bytes, low: int, high: int, rng: np.random.G
 
 
 def _resize(sequence: bytes, low: int, high: int, rng: np.random.Generator) -> bytes:
-    """Returns a promoter of low..high nt: random letters off or on before the suffix."""
-    more = _LETTERS[rng.integers(0, 4, grammar.RANDOM)].tobytes()
-    longest = sequence[: grammar.REGION.stop] + more
+    """Returns a promoter of low..high nt, by cutting or adding random letters before the suffix."""
+    extra = _LETTERS[rng.integers(0, 4, grammar.RANDOM)].tobytes()
+    longest = sequence[: grammar.REGION.stop] + extra
     return longest[: rng.integers(low, high + 1) - len(grammar.SUFFIX)] + grammar.SUFFIX
 
 
@@ -102,46 +109,48 @@ def _mix_case(sequence: bytes, rng: np.random.Generator) -> bytes:
     return sequence[:cut] + sequence[cut:].lower()
 
 
-# Each kind: what becomes of it under the filters of the 2022 submission (script:482-536,
-# FredrikSvenssonUK/DREAM2022_Camformers@6fd5d69), and a promoter and its expression made into one.
+# Kind → its outcome under the filters of the 2022 submission (script:482-536,
+# FredrikSvenssonUK/DREAM2022_Camformers@6fd5d69), and the function that turns a promoter and its
+# expression into a line of this kind.
 DIRT: dict[str, tuple[str, Callable[[bytes, float, np.random.Generator], bytes]]] = {
     "lower_case": ("kept", lambda s, e, rng: _line(s.lower(), e)),
     "mixed_case": ("kept", lambda s, e, rng: _line(_mix_case(s, rng), e)),
     "crlf": ("kept", lambda s, e, rng: _line(s, e)[:-1] + b"\r\n"),
-    "few_n": ("kept", lambda s, e, rng: _line(_spoil(s, b"N", 1, 3, rng), e)),
-    "many_n": ("dropped_n", lambda s, e, rng: _line(_spoil(s, b"N", 4, 20, rng), e)),
+    "few_n": ("kept", lambda s, e, rng: _line(_replace(s, b"N", 1, 3, rng), e)),
+    "many_n": ("dropped_n", lambda s, e, rng: _line(_replace(s, b"N", 4, 20, rng), e)),
     "short": ("kept", lambda s, e, rng: _line(_resize(s, 107, 109, rng), e)),
     "long": ("kept", lambda s, e, rng: _line(_resize(s, 111, 113, rng), e)),
     "too_short": ("dropped_length", lambda s, e, rng: _line(_resize(s, 50, 106, rng), e)),
     "too_long": ("dropped_length", lambda s, e, rng: _line(_resize(s, 114, 140, rng), e)),
     "blank": ("ignored", lambda s, e, rng: b"\n"),
-    "letter_x": ("malformed", lambda s, e, rng: _line(_spoil(s, b"X", 1, 1, rng), e)),
+    "letter_x": ("malformed", lambda s, e, rng: _line(_replace(s, b"X", 1, 1, rng), e)),
     "missing_expression": ("malformed", lambda s, e, rng: s + b"\n"),
     "text_expression": ("malformed", lambda s, e, rng: s + b"\thigh\n"),
     "nan_expression": ("malformed", lambda s, e, rng: s + b"\tnan\n"),
     "three_columns": ("malformed", lambda s, e, rng: _line(s, e)[:-1] + b"\t1\n"),
 }
-DIRTY_FRACTION = 0.01  # lines of each kind for a clean one; one line at least
-_PLAIN = {"lower_case", "mixed_case", "crlf"}  # their noiseless expression stands in the truth
+DIRTY_FRACTION = 0.01  # lines of each kind per clean line; at least one line
+_PLAIN = {"lower_case", "mixed_case", "crlf"}  # the truth holds their noiseless expression
 
 
-def _soil(counts: dict[str, int], sequences: int, seed: int) -> list[tuple[int, bytes, bytes]]:
-    """Returns the dirty lines, last one first: the clean line (0-based) that each stands before,
-    the line, and what it puts into the truth before that line's value.
-    """
+DirtyLine = tuple[int, bytes, bytes]  # the clean line (0-based) it precedes, text, text in truth
+
+
+def _dirty_lines(counts: dict[str, int], sequences: int, seed: int) -> list[DirtyLine]:
+    """Returns the dirty lines, in descending order of their places."""
     rng = np.random.default_rng(recipe.sub_seed(seed, "simulate/dirt/lines"))
     kinds = [kind for kind, count in counts.items() for _ in range(count)]
     rng.shuffle(kinds)
     places = np.sort(rng.integers(0, sequences, len(kinds)))[::-1].tolist()
     blocks = (zip(*_draw(seed, "dirt", block), strict=True) for block in itertools.count())
     promoters = itertools.chain.from_iterable(blocks)
-    soil = []
+    dirty = []
     for place, kind, promoter in zip(places, kinds, promoters, strict=False):
-        sequence, expression, measured = promoter
+        sequence, expression, measurement = promoter
         value = b"%.4f,\n" % expression if kind in _PLAIN else b"null,\n"
-        line = DIRT[kind][1](sequence, measured, rng)
-        soil.append((place, line, b"" if kind == "blank" else value))
-    return soil
+        line = DIRT[kind][1](sequence, measurement, rng)
+        dirty.append((place, line, b"" if kind == "blank" else value))
+    return dirty
 
 
 # === The files ===
@@ -149,8 +158,14 @@ def _soil(counts: dict[str, int], sequences: int, seed: int) -> list[tuple[int, 
 
 @dataclasses.dataclass(frozen=True)
 class Summary:
-    """What was written: `lines` counts every line of the file, blank ones too; `integer_fraction`
-    is that of the clean sequences.
+    """The files of a simulated library, and what they hold.
+
+    Attributes:
+        path: the library.
+        truth_path: its truth, a JSON file.
+        sequences: the number of clean sequences.
+        lines: the number of all lines, blank ones included.
+        integer_fraction: the fraction of clean sequences whose expression is an integer.
     """
 
     path: Path
@@ -160,6 +175,7 @@ class Summary:
     integer_fraction: float
 
     def summary(self) -> str:
+        """Returns the contents of both files in a line each."""
         return (
             f"{self.path}: {self.sequences:,} clean sequences and {self.lines - self.sequences:,} "
             f"dirty lines; {self.integer_fraction:.1%} of the expressions are integers\n"
@@ -168,48 +184,57 @@ class Summary:
         )
 
 
-def write(
-    path: Path,
+def simulate(
+    out: files.PathLike,
     sequences: int,
     *,
     seed: int = recipe.RecordsConfig.seed,
     dirty: bool = False,
-    report: progress.Report = progress.silent,
+    overwrite: bool = False,
+    report: progress.Report | None = None,
 ) -> Summary:
-    """Writes a library of SEQUENCE<TAB>EXPRESSION lines, and its truth: OUT.truth.json of OUT.txt.
+    """Writes a library of SEQUENCE<TAB>EXPRESSION lines, and its truth beside it.
 
-    The truth holds the seed, the flanks, the grammar, the noise, how many lines there are of each
-    dirty kind, and `noiseless`: one number for each line of OUT that is not blank, null for dirty
-    lines whose sequence is no plain one. A clean library begins with any smaller one of its seed,
-    and a dirty one is the clean one with lines added.
+    The truth of OUT.txt is OUT.truth.json. It holds the seed, the flanks, the grammar, the noise,
+    the number of lines of each dirty kind, and `noiseless`: a number for every line that is not
+    blank, null for dirty lines whose sequence is not a plain one.
+
+    A clean library starts with every smaller library of the same seed, and a dirty library is the
+    clean one with lines added.
 
     Args:
-        path: the text to write; neither it nor its truth may exist.
-        sequences: how many clean sequences, at least 1.
-        seed: the same sequences, seed and dirty give the same bytes.
-        dirty: whether to add lines of every kind in `DIRT`, at random places.
+        out: the text file to write.
+        sequences: the number of clean sequences, at least 1.
+        seed: equal sequences, seed and dirty give equal bytes.
+        dirty: whether to add lines of every kind in `DIRT` at random places.
+        overwrite: whether to replace existing files.
+        report: how to report progress; see `progress.auto`.
+
+    Returns:
+        The paths of both files and the numbers of their lines.
 
     Raises:
-        errors.UserError: a file that exists or cannot be written.
+        errors.UserError: a file exists or cannot be written.
     """
+    path, report = Path(out), progress.auto(report)
     _refuse(path, sequences)
     truth_path = path.with_suffix(".truth.json")
     number = max(1, round(DIRTY_FRACTION * sequences))
     counts = dict.fromkeys(DIRT, number) if dirty else {}
     try:
         with (
-            files.new_file(path) as text_part,
-            files.new_file(truth_path) as truth_part,
-            text_part.open("wb") as text,
-            truth_part.open("wb") as truth,
+            files.new_file(path, overwrite=overwrite) as temporary_text,
+            files.new_file(truth_path, overwrite=overwrite) as temporary_truth,
+            temporary_text.open("wb") as text,
+            temporary_truth.open("wb") as truth,
         ):
             truth.write(_truth_head(counts, sequences, seed))
-            soil = _soil(counts, sequences, seed)
-            integers = _write_lines(text, truth, soil, sequences, seed, report)
+            dirty_lines = _dirty_lines(counts, sequences, seed)
+            integers = _write_lines(text, truth, dirty_lines, sequences, seed, report)
             truth.write(b"\n]}\n")
     except OSError as error:
         raise errors.UserError(
-            f"{path}: cannot be written ({error.strerror}). Check folder and disk."
+            f"{path}: cannot be written ({error.strerror}). Check the folder and the disk."
         ) from error
     total = sequences + sum(counts.values())
     return Summary(path, truth_path, sequences, total, integers / sequences)
@@ -217,11 +242,15 @@ def write(
 
 def _refuse(path: Path, sequences: int) -> None:
     if sequences < 1:
-        raise errors.UserError(f"{path}: {sequences} sequences asked for. Ask for at least 1.")
+        raise errors.UserError(f"{path}: expected at least 1 sequence, found {sequences}.")
     if path.suffix == ".gz":
-        raise errors.UserError(f"{path}: only plain text is written. Leave .gz off the name.")
+        raise errors.UserError(
+            f"{path}: a simulated library is plain text. Choose a name without .gz."
+        )
     if path.is_dir():
-        raise errors.UserError(f"{path}: is a folder. Give the name of a file, as in OUT.txt.")
+        raise errors.UserError(
+            f"{path}: this is a folder. Name a file, such as {path / 'library.txt'}."
+        )
 
 
 def _truth_head(counts: dict[str, int], sequences: int, seed: int) -> bytes:
@@ -230,7 +259,7 @@ def _truth_head(counts: dict[str, int], sequences: int, seed: int) -> bytes:
         "seed": seed,
         "sequences": sequences,
         "flanks": grammar.flanks(),
-        "grammar": grammar.described(),
+        "grammar": grammar.description(),
         "noise": dataclasses.asdict(NOISE),
         "dirty": counts,
         "outcomes": {kind: DIRT[kind][0] for kind in counts},
@@ -241,26 +270,29 @@ def _truth_head(counts: dict[str, int], sequences: int, seed: int) -> bytes:
 def _write_lines(
     text: BinaryIO,
     truth: BinaryIO,
-    soil: list[tuple[int, bytes, bytes]],
+    dirty_lines: list[DirtyLine],
     sequences: int,
     seed: int,
     report: progress.Report,
 ) -> int:
-    """Writes the clean lines with the dirty ones among them, and their values into the truth;
-    returns how many of the clean expressions are integers.
+    """Writes clean and dirty lines, and their values into the truth.
+
+    Returns:
+        The number of clean sequences whose expression is an integer.
     """
     integers = 0
     for start in range(0, sequences, BLOCK):
-        rows, expression, measured = _draw(seed, "clean", start // BLOCK)
-        own = slice(sequences - start)
-        integers += int(np.count_nonzero(measured[own] == np.rint(measured[own])))
-        lines = list(map(_line, rows[own], measured[own].tolist()))
-        values = [b"%.4f" % value for value in expression[own].tolist()]
-        while soil and soil[-1][0] < start + BLOCK:
-            place, line, value = soil.pop()
+        rows, expression, measurement = _draw(seed, "clean", start // BLOCK)
+        count = min(BLOCK, sequences - start)
+        rows, expression, measurement = rows[:count], expression[:count], measurement[:count]
+        integers += int(np.count_nonzero(measurement == np.rint(measurement)))
+        lines = list(map(_line, rows, measurement.tolist()))
+        values = [b"%.4f" % value for value in expression.tolist()]
+        while dirty_lines and dirty_lines[-1][0] < start + BLOCK:
+            place, line, value = dirty_lines.pop()
             lines[place - start] = line + lines[place - start]
             values[place - start] = value + values[place - start]
         text.write(b"".join(lines))
         truth.write((b",\n" if start else b"") + b",\n".join(values))
-        report("simulating", min(start + BLOCK, sequences), sequences)
+        report("simulating", start + count, sequences)
     return integers

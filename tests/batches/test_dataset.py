@@ -73,7 +73,7 @@ def test_batches_are_letters_and_float32():
 def stored(tmp_path_factory, request):
     """5,000 sequences in 4 shards, whose expression is their own index: folder and letters."""
     folder = tmp_path_factory.mktemp("stored")
-    simulate.write(folder / "plain.txt", 5_000)
+    simulate.simulate(folder / "plain.txt", 5_000)
     rows = [line.split("\t")[0] for line in (folder / "plain.txt").read_text().splitlines()]
     (folder / "text.txt").write_text("".join(f"{s}\t{i}\n" for i, s in enumerate(rows)))
     config = recipe.RecordsConfig(split="train=1", shards=4, compression=request.param)

@@ -56,8 +56,8 @@ def tree(folder: Path) -> dict[str, bytes]:
 def made(tmp_path_factory):
     """500 promoters among dirty lines, in two files of which one is packed: folder and lines."""
     folder = tmp_path_factory.mktemp("made")
-    simulate.write(folder / "a.txt", 300, seed=1, dirty=True)
-    simulate.write(folder / "plain.txt", 200, seed=2)
+    simulate.simulate(folder / "a.txt", 300, seed=1, dirty=True)
+    simulate.simulate(folder / "plain.txt", 200, seed=2)
     (folder / "b.txt.gz").write_bytes(gzip.compress((folder / "plain.txt").read_bytes(), mtime=0))
     records.write(
         [folder / "a.txt", folder / "b.txt.gz"],
@@ -651,7 +651,7 @@ def test_weights_that_are_all_0_are_refused(tmp_path):
 def variants(tmp_path_factory) -> Path:
     """200 promoters, each followed by two variants of one letter: 600 lines."""
     folder = tmp_path_factory.mktemp("variants")
-    simulate.write(folder / "plain.txt", 200)
+    simulate.simulate(folder / "plain.txt", 200)
     rows = []
     for line in (folder / "plain.txt").read_text().splitlines():
         letters = line.split("\t")[0]

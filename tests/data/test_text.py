@@ -354,7 +354,7 @@ def test_real_lines_give_the_published_counts(shared_data):
 
 
 def test_a_dirty_library_gives_the_counts_of_its_truth(tmp_path):
-    made = simulate.write(tmp_path / "dirty.txt", 2000, seed=1, dirty=True)
+    made = simulate.simulate(tmp_path / "dirty.txt", 2000, seed=1, dirty=True)
     truth = json.loads(made.truth_path.read_text())
     counts = read(made.path, rules.Rule())[1]
     told = dict.fromkeys(["malformed", "dropped_n", "dropped_length", "kept", "ignored"], 0)
