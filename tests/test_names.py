@@ -31,10 +31,13 @@ REFUSED = frozenset(
 )
 NOUNS_IN_ED = {"seed", "speed", "need", "expected", "malformed"}  # the last, a key of the manifest
 KEYS = {"above", "below"}  # of recipes: tricks.tails
+OPTIONS = {"against", "measured", "published", "unpredicted"}  # of evaluate, calibrate, scores.json
 
 
 def is_refused(name: str) -> bool:
     word = name.strip("_").lower()
+    if word in OPTIONS:
+        return False
     is_participle = word.endswith("ed") and "_" not in word and word not in NOUNS_IN_ED
     return (word in REFUSED - KEYS) or is_participle or word.startswith("of_")
 

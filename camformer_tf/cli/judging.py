@@ -1,43 +1,40 @@
-"""Commands that judge."""
+"""Commands that judge: evaluate, compare, report."""
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import click
 
+from camformer_tf import files
 from camformer_tf.cli import group
-
-# === What commands share ===
 
 
 def _scorecard(command: Callable) -> Callable:
-    """Adds the options of the challenge's scorecard, which `_Judge` takes."""
+    """Adds the options of the DREAM 2022 scorecard, under the names that functions give them."""
     for option in reversed(
         [
             group.option(
                 "--dream",
-                "subsets_dir",
                 type=group.PATH,
-                help="Also the DREAM 2022 scorecard: the folder of the challenge's subset files.",
+                help="Folder of the DREAM 2022 subset files; adds the scorecard.",
             ),
             group.option(
                 "--leaderboard",
-                "leaderboard_dir",
                 type=group.PATH,
-                help="The folder of the public leaderboard's ids, for phases public and private.",
+                help="Folder of the public leaderboard's ids, for phases public and private.",
             ),
             group.option(
                 "--phase",
                 type=click.Choice(["full", "public", "private"]),
-                help="Of the scorecard; full by default, public if --leaderboard is given alone.",
+                help="Phase of the scorecard: full by default, public with --leaderboard alone.",
             ),
             group.option(
                 "--published",
                 type=group.PATH,
-                help="A table of published scores (sota.csv) to stand among.",
+                help="Table of published scores (sota.csv), for places among them.",
             ),
         ]
     ):
@@ -45,155 +42,119 @@ def _scorecard(command: Callable) -> Callable:
     return command
 
 
-@dataclasses.dataclass(frozen=True)
-class _Judge:
-    """What the options say of how predictions are judged."""
-
-    truth: Path | None
-    subsets_dir: Path | None
-    leaderboard_dir: Path | None
-    phase: str | None
-    published: Path | None
-
-    def __post_init__(self):
-        if (self.phase or self.published) and not self.by_scorecard:
-            raise click.UsageError("--phase and --published go with --dream or --leaderboard.")
-        if not self.phase:
-            object.__setattr__(self, "phase", "full" if self.subsets_dir else "public")
-
-    @property
-    def by_scorecard(self) -> bool:
-        return bool(self.subsets_dir or self.leaderboard_dir)
-
-    def read(self, path: Path):
-        """Returns predictions with their truth."""
-        from camformer_tf.evaluation import evaluate, scorecard
-
-        alone = self.truth is None and self.leaderboard_dir and self.phase == "public"
-        if path.suffix == ".json" and alone:
-            return scorecard.read_public(path, self.leaderboard_dir)
-        return evaluate.read(path, self.truth)
-
-    def card(self, pairs, resamples: int = 0):
-        """Returns the scorecard, if it is wanted, and the published scores to stand among."""
-        from camformer_tf.evaluation import scorecard
-        from camformer_tf.metrics import dream
-
-        if not self.by_scorecard:
-            return None, {}
-        teams = dream.published(self.published) if self.published else {}
-        folders = self.subsets_dir, self.leaderboard_dir
-        return scorecard.judge(pairs, self.phase, *folders, resamples=resamples), teams
+def _check_scorecard(challenge: dict[str, Any]) -> None:
+    """Refuses options of the scorecard without its files."""
+    if (challenge["phase"] or challenge["published"]) and not _has_scorecard(challenge):
+        raise click.UsageError("--phase and --published go with --dream or --leaderboard.")
 
 
-# === Commands ===
+def _has_scorecard(challenge: dict[str, Any]) -> bool:
+    return bool(challenge["dream"] or challenge["leaderboard"])
 
 
-@click.command()
-@click.argument("table", metavar="PREDICTIONS", type=group.PATH)
+def _check_outputs(out: Path | None, as_json: bool) -> None:
+    """Refuses two texts on one standard output."""
+    if as_json and out == files.STANDARD_OUTPUT:
+        raise click.UsageError("--json and --out - both write to standard output.")
+
+
+@group.command(
+    "evaluate", example="camformer-tf evaluate predictions.tsv test.txt --out scores.json"
+)
+@click.argument("predictions", type=group.PATH)
 @click.argument("truth", required=False, type=group.PATH)
-@group.option("--out", type=group.PATH, help="Also write the scores as JSON.")
+@group.option(
+    "--out",
+    type=group.OUTPUT,
+    help="Also write the scores: JSON, or a table if OUT ends in .csv or .tsv; - prints them.",
+)
 @_scorecard
 @group.option(
     "--bootstrap",
-    "resamples",
     default=0,
     type=click.IntRange(0),
-    help="Resamples for 95 % intervals, such as 1000.",
+    help="Number of resamples for 95 % intervals, such as 1000.",
 )
 @group.option(
     "--against", type=group.PATH, help="Other predictions of the same sequences, to compare with."
 )
+@group.json_output
+@group.overwrite
 @group.quiet
 def evaluate(
-    table: Path,
-    truth: Path | None,
-    out: Path | None,
-    resamples: int,
-    against: Path | None,
-    **challenge,
+    predictions: Path, truth: Path | None, out: Path | None, as_json: bool, **options: Any
 ) -> None:
-    """Score PREDICTIONS against TRUTH, or against their own expression column.
+    """Score predictions against measured values.
 
-    TRUTH is the text that was predicted: the same sequences, in the same order. PREDICTIONS may be
-    the challenge's JSON, which without TRUTH is judged by the values of --leaderboard.
+    TRUTH is the text that was predicted: the same sequences, in the same order; by default, the
+    column expression of PREDICTIONS. PREDICTIONS may be the challenge's JSON, which without TRUTH
+    is scored by the values of --leaderboard.
     """
-    from camformer_tf.evaluation import evaluate, scorecard
+    _check_scorecard(options)
+    _check_outputs(out, as_json)
+    from camformer_tf.evaluation import evaluate
 
-    judge = _Judge(truth, **challenge)
-    pairs, difference = judge.read(table), None
-    scores = evaluate.score_pairs(pairs, resamples=resamples)
-    told = [scores.summary()]
-    card, teams = judge.card(pairs, resamples)
-    if card:
-        told += ["", scorecard.summary(card, teams)]
-    if against:
-        difference = evaluate.compare(pairs, judge.read(against), resamples=resamples)
-        told += ["", f"higher than {against}, by"]
-        told += [f"{name:<16} {one.summary()}" for name, one in difference.items()]
-    if out:
-        evaluate.save(scores, out, card, difference)
-    click.echo("\n".join(told))
+    evaluation = evaluate.evaluate(predictions, truth, out=out, **options)
+    if as_json:
+        group.print_json(evaluation.values())
+    elif out != files.STANDARD_OUTPUT:
+        click.echo(evaluation.summary())
 
 
-@click.command()
+@group.command("compare", example="camformer-tf compare runs/mini runs/small --out runs.csv")
 @click.argument("runs", metavar="RUN...", nargs=-1, required=True, type=group.PATH)
-@group.option("--out", type=group.PATH, help="Also write the table as CSV.")
-@group.option("--html", type=group.PATH, help="Also write it, with a picture, as one HTML file.")
+@group.option(
+    "--out",
+    type=group.OUTPUT,
+    help="Also write the table: .csv, .tsv, .json or .parquet; - prints CSV.",
+)
+@group.option("--html", type=group.PATH, help="Also write the table and a plot as one HTML file.")
+@group.json_output
+@group.overwrite
 @group.quiet
-def compare(runs: tuple[Path, ...], out: Path | None, html: Path | None) -> None:
-    """Put runs beside each other, the best first, with the recipe values in which they differ.
+def compare(
+    runs: tuple[Path, ...], out: Path | None, html: Path | None, as_json: bool, overwrite: bool
+) -> None:
+    """Compare runs, and the recipes they differ in.
 
-    A run of replicates is each of its runs; of an unfinished one the best epoch so far counts.
+    Runs are listed with the best first, with the recipe values that differ. A run of replicates
+    counts as its runs. An unfinished run counts with its best epoch so far.
     """
+    _check_outputs(out, as_json)
     from camformer_tf.evaluation import compare
 
-    found = compare.compare(runs)
-    if out:
-        compare.save(found, out)
-    if html:
-        compare.save_page(found, html)
-    click.echo(found.summary())
+    comparison = compare.compare(runs, out=out, html=html, overwrite=overwrite)
+    if as_json:
+        group.print_json(comparison.records())
+    elif out != files.STANDARD_OUTPUT:
+        click.echo(comparison.summary())
 
 
-@click.command()
+@group.command("report", example="camformer-tf report runs/mini --out mini.html")
 @click.argument("run_dir", metavar="RUN_DIR", type=group.PATH)
-@group.option("--out", type=group.PATH, help="Default: report.html in the run.")
+@group.option("--out", type=group.PATH, help="HTML file to write; default: report.html in the run.")
 @group.option(
     "--predictions",
-    "table",
     type=group.PATH,
-    help="Show these instead of the run's own of its validation set.",
+    help="Predictions to show in place of the run's own of its validation set.",
 )
-@group.option("--truth", type=group.PATH, help="Of --predictions, as for `evaluate`.")
+@group.option("--truth", type=group.PATH, help="Truth of --predictions, as for evaluate.")
 @_scorecard
-@group.option("--open", "opens", is_flag=True, help="Show it in a browser.")
-@group.option("--overwrite", is_flag=True, help="Replace a report that is there already.")
+@group.option("--open", "opens", is_flag=True, help="Open the report in a browser.")
+@group.overwrite
 @group.quiet
-def report(
-    run_dir: Path,
-    out: Path | None,
-    table: Path | None,
-    truth: Path | None,
-    opens: bool,
-    overwrite: bool,
-    **challenge,
-) -> None:
-    """Write a run, or a run of replicates, as one HTML file with all its pictures.
+def report(run_dir: Path, predictions: Path | None, opens: bool, **options: Any) -> None:
+    """Write a run as one HTML page with plots.
 
-    The file fetches nothing and can be mailed. A run that is not finished is shown as it stands.
+    RUN_DIR is a run or a run of replicates, finished or not. The page fetches nothing and can be
+    mailed.
     """
-    from camformer_tf import rundir
+    _check_scorecard(options)
+    if not predictions and (options["truth"] or _has_scorecard(options)):
+        raise click.UsageError("--truth, --dream and --leaderboard go with --predictions.")
     from camformer_tf.evaluation import report
 
-    judge, judged = _Judge(truth, **challenge), None
-    if table:
-        pairs = judge.read(table)
-        judged = report.Judged(pairs, *judge.card(pairs))
-    elif truth or judge.by_scorecard:
-        raise click.UsageError("--truth, --dream and --leaderboard go with --predictions.")
-    out = out or run_dir / rundir.REPORT
-    report.write(run_dir, out, judged, overwrite=overwrite)
-    click.echo(str(out))
+    path = report.report(run_dir, predictions=predictions, **options)
+    click.echo(str(path))
     if opens:
-        click.launch(str(out))
+        click.launch(str(path))

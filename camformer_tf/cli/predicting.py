@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import click
 
-from camformer_tf import files, recipe
+from camformer_tf import recipe, remote
 from camformer_tf.cli import group
 
 
@@ -92,18 +93,18 @@ def predict(
     click.echo(f"{out}: {count:,} predictions")
 
 
-@click.command()
+@group.command("calibrate", example="camformer-tf calibrate runs/mini tfrecords/mine --split test")
 @click.argument("models", metavar="MODEL...", nargs=-1, required=True, type=group.PATH)
-@click.argument("source", metavar="INPUT", type=group.ANY_PATH)
-@group.option("--out", type=group.PATH, help="Default: calibration.json in the one run.")
-@group.option("--split", help="Which split, if INPUT is a records directory.")
-@group.option("--sequence-column", help="For tables with a header: the column of sequences.")
-@group.option("--expression-column", help="For tables with a header: the column of expressions.")
+@click.argument("measured", metavar="INPUT", type=group.ANY_PATH)
+@group.option("--out", type=group.PATH, help="File to write; default: calibration.json in the run.")
+@group.option("--split", help="Split to use, if INPUT is a records directory.")
+@group.option("--sequence-column", "sequence", help="Column of the sequences, in a table.")
+@group.option("--expression-column", "expression", help="Column of the expressions, in a table.")
 @group.option(
     "--coverage",
     default=0.9,
     type=click.FloatRange(0, 1, min_open=True, max_open=True),
-    help="The share of measured values that intervals shall hold.",
+    help="Fraction of measured values that intervals should contain.",
 )
 @group.option(
     "--scale",
@@ -115,35 +116,35 @@ def predict(
     "--check",
     default=0.5,
     type=click.FloatRange(0, 1, min_open=True, max_open=True),
-    help="The part of INPUT that only measures the coverage.",
+    help="Fraction of INPUT that only measures the coverage.",
 )
-@group.option("--seed", default=recipe.TrainConfig.seed, help="Of how INPUT is parted.")
-@group.option("--batch-size", default=recipe.PREDICT_BATCH_SIZE, type=click.IntRange(1))
-@group.option("--overwrite", is_flag=True, help="Replace a calibration that is there already.")
+@group.option("--seed", default=recipe.TrainConfig.seed, help="Seed of how INPUT is split.")
+@group.option(
+    "--batch-size",
+    default=recipe.PREDICT_BATCH_SIZE,
+    type=click.IntRange(1),
+    help="Sequences per batch.",
+)
+@group.overwrite
 @group.quiet
 def calibrate(
     models: tuple[Path, ...],
-    source: Path,
+    measured: Path | remote.Remote,
     out: Path | None,
-    sequence_column: str | None,
-    expression_column: str | None,
-    overwrite: bool,
-    **options,
+    **options: Any,
 ) -> None:
-    """Make prediction intervals for MODEL from INPUT, measured sequences kept from training.
+    """Make prediction intervals from held-out data.
 
-    `predict` then writes them as lower and upper. MODEL and INPUT are as for `predict`.
+    INPUT holds measured sequences that MODEL was not trained on. `predict` then writes intervals
+    as columns lower and upper. MODEL and INPUT are as for `predict`.
     """
     if out is None and not (len(models) == 1 and models[0].is_dir()):
         raise click.UsageError("Name the file to write, --out, unless MODEL is one run.")
-    columns = _columns(sequence_column, expression_column)
+    if options["expression"] and not options["sequence"]:
+        raise click.UsageError("--expression-column goes with --sequence-column.")
     group.start_tensorflow()
-    from camformer_tf import rundir
     from camformer_tf.evaluation import ensemble
-    from camformer_tf.model import calibration
 
-    out = out or models[0] / rundir.CALIBRATION
-    files.refuse_existing(out, overwrite=overwrite)
-    found = ensemble.calibrate(models, source, columns=columns, report=group.report(), **options)
-    calibration.save(found, out, overwrite=overwrite)
-    click.echo(f"{out}: {found.summary()}")
+    path = out or ensemble.default_output(models)
+    calibration = ensemble.calibrate(models, measured, out=out, report=group.report(), **options)
+    click.echo(f"{path}: {calibration.summary()}")

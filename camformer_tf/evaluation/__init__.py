@@ -1,1 +1,1 @@
-"""Predictions become a judgement."""
+"""Predictions → scores, scorecards, comparisons, intervals and reports."""

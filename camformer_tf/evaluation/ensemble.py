@@ -1,14 +1,16 @@
-"""Replicates as one prediction: its scale and its intervals, from examples that were held out."""
+"""Calibration: the scale and the prediction intervals of models, from held-out sequences."""
 
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
-from camformer_tf import errors, progress, recipe
+from camformer_tf import errors, files, progress, recipe, remote, rundir
 from camformer_tf.metrics import conformal
 from camformer_tf.model import calibration, predict
 
@@ -16,82 +18,149 @@ _log = logging.getLogger(__name__)
 
 
 def calibrate(
-    models: Sequence[Path],
-    source: Path,
+    models: files.PathLike | Sequence[files.PathLike],
+    measured: files.PathLike,
     *,
+    out: files.PathLike | None = None,
     split: str | None = None,
-    columns: dict[str, str] | None = None,
+    sequence: str | None = None,
+    expression: str | None = None,
     coverage: float = 0.9,
-    scale: str = "model",
+    scale: Literal["model", "affine", "isotonic"] = "model",
     check: float = 0.5,
-    seed: int = 42,
+    seed: int = recipe.TrainConfig.seed,
     batch_size: int = recipe.PREDICT_BATCH_SIZE,
-    report: progress.Report = progress.silent,
+    overwrite: bool = False,
+    report: progress.Report | None = None,
 ) -> calibration.Calibration:
-    """Returns the calibration of models on measured sequences that they were not trained on.
+    """Makes prediction intervals of models from measured sequences, and writes them.
 
-    The sequences are parted at random: a part `check` measures the coverage and does nothing else;
-    with another scale, half of the rest fits it; what is left makes the intervals.
+    The sequences are split at random: a fraction `check` only measures the coverage; with a scale
+    other than "model", half of the others fit the scale; the remaining ones make the intervals.
 
     Args:
-        models, source, split, columns: see `predict.to_file`; the source has expressions.
-        coverage: the probability with which an interval shall hold the measured value.
-        scale: one of `calibration.SCALES`.
+        models: run directories, runs of replicates, .keras files or export directories.
+        measured: sequences with expressions that no model was trained on; see `predict.to_file`.
+        out: file to write; by default calibration.json in the run, if there is one run.
+        split: split of a records directory.
+        sequence: column of the sequences, for a table with a header.
+        expression: column of the expressions, for a table with a header.
+        coverage: probability that an interval contains the measured value.
+        scale: also map predictions to the scale of `measured`: by a straight line ("affine"), by a
+            rising step curve ("isotonic"), or not at all ("model").
+        check: fraction of the sequences that only measures the coverage.
+        seed: seed of the split.
+        batch_size: sequences per batch.
+        overwrite: whether `out` may be replaced.
+        report: progress; by default a bar in a notebook or terminal.
 
     Raises:
-        errors.UserError: no expressions, or too few sequences.
+        errors.UserError: no expressions, too few sequences, or an `out` that exists.
     """
-    expression, each = _predicted(models, source, split, columns, batch_size, report)
-    order = np.random.default_rng(recipe.sub_seed(seed, "calibrate")).permutation(len(expression))
-    checked = round(len(order) * check)
-    fitting = (len(order) - checked) // 2 if scale != "model" else 0
-    measuring, fitted, making = np.split(order, [checked, checked + fitting])
-    if not len(measuring) or not len(making) or (scale != "model" and not len(fitted)):
-        raise errors.UserError(
-            f"{source}: {len(order)} measured sequences are too few to be parted in those that "
-            "make intervals and those that measure them."
-        )
-    mapped = calibration.fit_scale(scale, each[:, fitted].mean(axis=0), expression[fitted])
-    mean, spread = calibration.combine(each, mapped)
+    names = [models] if isinstance(models, str | os.PathLike) else models
+    paths = [Path(name) for name in names]
+    path = _output(paths, out)
+    files.refuse_existing(path, overwrite=overwrite)
+    if expression and not sequence:
+        raise errors.UserError("expression goes with sequence: name both columns.")
+    columns = {"sequence": sequence, "expression": expression}
+    y, member_predictions = _predictions(
+        paths,
+        remote.path(str(measured)),
+        split=split,
+        columns={role: name for role, name in columns.items() if name} or None,
+        batch_size=batch_size,
+        report=progress.auto(report),
+    )  # (N,), (M, N)
+    checking, fitting, making = _split(len(y), measured, scale=scale, check=check, seed=seed)
+    mean = member_predictions[:, fitting].mean(axis=0)  # (fitting,)
+    mapping = calibration.fit_scale(scale, mean, y[fitting])
+    mean, spread = calibration.combine(member_predictions, mapping)  # (N,), (N,) or None
     try:
-        band = conformal.band(
-            expression[making], mean[making], None if spread is None else spread[making], coverage
-        )
+        making_spread = None if spread is None else spread[making]
+        band = conformal.band(y[making], mean[making], making_spread, coverage)
     except ValueError as error:
-        raise errors.UserError(f"{source}: {error}.") from error
-    ends = band.ends(mean, spread)
-    judged = [values[measuring] for values in (expression, *ends)]
-    return calibration.Calibration(
-        members=calibration.fingerprints(predict.members(models)),
-        scale=mapped,
+        raise errors.UserError(f"{measured}: {error}.") from error
+    lower, upper = band.ends(mean, spread)  # (N,) each
+    check_sample = [values[checking] for values in (y, lower, upper)]
+    intervals = calibration.Calibration(
+        members=calibration.fingerprints(predict.members(paths)),
+        scale=mapping,
         band=band,
-        measured=conformal.measured(*judged),
-        deciles=tuple(conformal.by_decile(*judged)),
+        measured=conformal.measured(*check_sample),
+        deciles=tuple(conformal.by_decile(*check_sample)),
     )
+    calibration.save(intervals, path, overwrite=overwrite)
+    return intervals
 
 
-def _predicted(models, source, split, columns, batch_size, report):
-    """Returns expression (N,) and the predictions of each model (M, N) of what can be read."""
-    measured, found, unread = [], [], 0
-    for rows, each in predict.in_parts(models, source, split, columns, batch_size):
+def default_output(models: Sequence[Path]) -> Path | None:
+    """Returns where the calibration of models belongs: in the run, if they are one run."""
+    if len(models) == 1 and models[0].is_dir():
+        return models[0] / rundir.CALIBRATION
+    return None
+
+
+def _output(models: Sequence[Path], out: files.PathLike | None) -> Path:
+    path = default_output(models) if out is None else Path(out)
+    if path is None:
+        raise errors.UserError("Name the file to write (out), unless there is one run.")
+    return path
+
+
+def _split(
+    count: int, measured: files.PathLike, *, scale: str, check: float, seed: int
+) -> list[np.ndarray]:
+    """Returns the rows that check the coverage, that fit the scale and that make the intervals."""
+    order = np.random.default_rng(recipe.sub_seed(seed, "calibrate")).permutation(count)
+    checking = round(count * check)
+    fitting = (count - checking) // 2 if scale != "model" else 0
+    groups = np.split(order, [checking, checking + fitting])
+    if not len(groups[0]) or not len(groups[2]) or (scale != "model" and not len(groups[1])):
+        sequences = "1 measured sequence is" if count == 1 else f"{count} measured sequences are"
+        raise errors.UserError(
+            f"{measured}: {sequences} too few to be split into those that make intervals and those "
+            "that measure their coverage."
+        )
+    return groups
+
+
+def _predictions(
+    models: Sequence[Path],
+    source: Path | remote.Remote,
+    *,
+    split: str | None,
+    columns: dict[str, str] | None,
+    batch_size: int,
+    report: progress.Report,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Returns expression (N,) and each model's predictions (M, N) of the readable sequences."""
+    expressions: list[float] = []
+    blocks, unreadable = [], 0
+    for rows, block in predict.in_parts(models, source, split, columns, batch_size):  # block (M, B)
         if rows.expressions is None:
             raise errors.UserError(f"{source}: has no expressions to calibrate with.")
-        good = [i for i, reason in enumerate(rows.reasons) if not reason]
-        unread += len(rows.reasons) - len(good)
-        for i in good:
-            try:
-                measured.append(float(rows.expressions[i]))
-            except ValueError:
-                measured.append(float("nan"))
-            if not np.isfinite(measured[-1]):
+        readable = [i for i, reason in enumerate(rows.reasons) if not reason]
+        unreadable += len(rows.reasons) - len(readable)
+        for i in readable:
+            expressions.append(_number(rows.expressions[i]))
+            if not np.isfinite(expressions[-1]):
                 raise errors.UserError(
-                    f"{source}: sequence {len(measured) + unread} has the expression "
-                    f"{rows.expressions[i]!r}, which is no finite number."
+                    f"{source}: sequence {len(expressions) + unreadable} has the expression "
+                    f"{rows.expressions[i]!r}, which is not a finite number."
                 )
-        found.append(each[:, good])
-        report("predicting", len(measured), 0)
-    if unread:
-        _log.warning(f"{unread:,} sequences cannot be read and are left out")
-    if not measured:
+        blocks.append(block[:, readable])
+        report("predicting", len(expressions), 0)
+    if unreadable:
+        subject = "1 sequence" if unreadable == 1 else f"{unreadable:,} sequences"
+        _log.warning(f"{subject} cannot be read and will not be used")
+    if not expressions:
         raise errors.UserError(f"{source}: no sequence to calibrate with.")
-    return np.array(measured), np.concatenate(found, axis=1)
+    return np.array(expressions), np.concatenate(blocks, axis=1)
+
+
+def _number(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        return float("nan")

@@ -1,4 +1,4 @@
-"""What a person should look at in a run: from its numbers to sentences."""
+"""Findings: what deserves attention in a run, as sentences from its numbers."""
 
 from __future__ import annotations
 
@@ -10,184 +10,196 @@ import pandas as pd
 
 from camformer_tf import recipe
 from camformer_tf.data import manifest
-from camformer_tf.evaluation import evaluate
+from camformer_tf.evaluation import pairing
 from camformer_tf.model import calibration
 
-# By how much something must differ to be worth a sentence.
-_RISE = 0.02  # of the validation loss, a part of its least value
-_GAP = 0.1  # between training's and validation's r
-_NEAR = 0.05  # the part of a split with near neighbours in training
-_FEW = 1000  # validation sequences, of which r has a standard error of up to 0.03
-_SQUEEZED = 0.7  # the predictions' standard deviation as a part of the measured values'
-_STRETCHED = 1.5  # the same
-_SHIFT = 1.0  # between their means, in the measured values' standard deviations
+# Thresholds: a smaller difference is not worth a sentence.
+_RISE = 0.02  # of the validation loss, as a fraction of its minimum
+_GAP = 0.1  # between training r and validation r
+_NEAR_FRACTION = 0.05  # fraction of a split with near neighbours in training
+_FEW_SEQUENCES = 1000  # validation sequences, at which r has a standard error of up to 0.03
+_NARROW = 0.7  # standard deviation of the predictions, as a fraction of that of the measured values
+_WIDE = 1.5  # the same
+_SHIFT = 1.0  # between their means, in standard deviations of the measured values
 _COVERAGE = 0.02
 
 
 @dataclasses.dataclass(frozen=True)
 class Finding:
-    """What was seen, and what to make of it."""
+    """An observation, and what to do about it."""
 
-    seen: str
+    observation: str
     advice: str
 
 
-def of_training(
+def from_history(
     history: pd.DataFrame, train: recipe.TrainConfig, *, best_epoch: int
 ) -> list[Finding]:
-    """Returns what a history.csv shows.
+    """Returns the findings in a history.csv.
 
     Args:
-        train: how the recipe says to train.
-        best_epoch: the one whose model was kept.
+        history: the table, one row per epoch.
+        train: the recipe's section train.
+        best_epoch: the epoch whose model was kept.
     """
-    found = []
-    loss, epoch = history["val_loss"].to_numpy(), history["epoch"].to_numpy()
-    least = int(np.argmin(loss))
-    if len(loss) - least > 2 and loss[-1] > (1 + _RISE) * loss[least]:
-        found.append(
+    findings = []
+    loss, epoch = history["val_loss"].to_numpy(), history["epoch"].to_numpy()  # (epochs,)
+    lowest = int(np.argmin(loss))
+    if len(loss) - lowest > 2 and loss[-1] > (1 + _RISE) * loss[lowest]:
+        findings.append(
             Finding(
-                f"validation loss rises after epoch {epoch[least]}, from {loss[least]:.4g} to "
+                f"validation loss rises after epoch {epoch[lowest]}, from {loss[lowest]:.4g} to "
                 f"{loss[-1]:.4g}",
-                "The network fits its training set ever closer. The model of the best epoch is "
-                "kept; more dropout, weight decay or data may carry further.",
+                "The network overfits. The model of the best epoch is kept; more dropout, weight "
+                "decay or data may help.",
             )
         )
     if best_epoch == epoch[-1] == train.epochs and train.schedule != "onecycle":
-        found.append(
+        findings.append(
             Finding(
                 f"the last epoch, {best_epoch}, is the best",
-                "Training may not have come to its end: allow more with train.epochs.",
+                "Training may not have converged: raise train.epochs.",
             )
         )
     best = history[history["epoch"] == best_epoch].iloc[0]
     gap = best["train_pearson"] - best["val_pearson"]
     if gap > _GAP:
-        found.append(
+        findings.append(
             Finding(
                 f"r is {gap:.2f} higher in training than in validation at the best epoch",
-                "The network has learnt its examples by heart in part. See above for what helps.",
+                "The network has partly memorized its training set. More dropout, weight decay or "
+                "data may help.",
             )
         )
-    undefined = history[history[["val_pearson", "val_spearman"]].isna().any(axis=1)]["epoch"]
-    if len(undefined):
-        found.append(
+    is_undefined = history[["val_pearson", "val_spearman"]].isna().any(axis=1)
+    undefined_epochs = history[is_undefined]["epoch"]
+    if len(undefined_epochs):
+        epochs = "1 epoch" if len(undefined_epochs) == 1 else f"{len(undefined_epochs)} epochs"
+        findings.append(
             Finding(
-                f"no correlation in {len(undefined)} epochs, the first of them {undefined.iloc[0]}",
-                "All predictions were one value then. Lower train.learning_rate if it lasts.",
+                f"correlations are undefined in {epochs}, first in epoch "
+                f"{undefined_epochs.iloc[0]}",
+                "All predictions had the same value. Lower train.learning_rate if this persists.",
             )
         )
-    return found
+    return findings
 
 
-def of_records(known: manifest.Manifest, validation: int) -> list[Finding]:
-    """Returns what a manifest shows about trusting the scores of `validation` sequences."""
-    found = []
-    if known.near_neighbours is None:
-        found.append(
+def from_records(records: manifest.Manifest, validation: int) -> list[Finding]:
+    """Returns the findings in a manifest that bear on the scores of `validation` sequences."""
+    findings = []
+    if records.near_neighbours is None:
+        findings.append(
             Finding(
-                "nobody counted neighbours of validation sequences in the training set",
-                "Scores are too good if there are many: build the records with the count.",
+                "near neighbours of validation sequences in the training set were not counted",
+                "Scores are too high if there are many: build the records with --split-by family, "
+                "or with the count.",
             )
         )
     else:
-        for name, count in known.near_neighbours["in_training"].items():
-            part = count / known.examples(name)
-            if part > _NEAR:
-                found.append(
+        for name, count in records.near_neighbours["in_training"].items():
+            fraction = count / records.examples(name)
+            if fraction > _NEAR_FRACTION:
+                findings.append(
                     Finding(
-                        f"{part:.0%} of {name} have a neighbour within "
-                        f"{known.near_neighbours['mismatches']} letters in the training set",
-                        "Scores on it are too good for new sequences. Build the records with "
-                        "--split-by family.",
+                        f"{fraction:.0%} of {name} have a neighbour within "
+                        f"{records.near_neighbours['mismatches']} letters in the training set",
+                        "Scores on this split are higher than those on new sequences. Build the "
+                        "records with --split-by family.",
                     )
                 )
-    if validation < _FEW:
-        found.append(
+    if validation < _FEW_SEQUENCES:
+        findings.append(
             Finding(
                 f"only {validation:,} validation sequences",
-                f"r and rho are uncertain by some {2 / np.sqrt(validation):.2f}, so is the choice "
-                "of the best epoch.",
+                f"r and rho are uncertain by about {2 / np.sqrt(validation):.2f}, and so is the "
+                "choice of the best epoch.",
             )
         )
-    return found
+    return findings
 
 
-def of_predictions(pairs: evaluate.Pairs) -> list[Finding]:
-    """Returns what predictions beside measured values show."""
-    found = []
-    known = np.isfinite(pairs.prediction) & np.isfinite(pairs.expression)
-    y, p = pairs.expression[known], pairs.prediction[known]
+def from_predictions(pairs: pairing.Pairs) -> list[Finding]:
+    """Returns the findings in predictions beside measured values."""
+    findings = []
+    is_usable = np.isfinite(pairs.prediction) & np.isfinite(pairs.expression)  # (N,)
+    y, p = pairs.expression[is_usable], pairs.prediction[is_usable]  # (n,)
     if missing := int((~np.isfinite(pairs.prediction)).sum()):
-        found.append(
+        subject = "1 sequence has" if missing == 1 else f"{missing:,} sequences have"
+        findings.append(
             Finding(
-                f"{missing:,} sequences have no prediction",
-                "The table's reasons say why. Scores are of the others.",
+                f"{subject} no prediction",
+                "The table's column reason says why. Scores are those of the other sequences.",
             )
         )
     if not np.ptp(p):
         return [
-            *found,
-            Finding("all predictions are one value", "No correlation is defined. Train anew."),
+            *findings,
+            Finding("all predictions have the same value", "Correlations are undefined. Retrain."),
         ]
     if not np.ptp(y):
-        return [*found, Finding("all measured values are one", "No correlation is defined.")]
+        return [
+            *findings,
+            Finding("all measured values are the same", "Correlations are undefined."),
+        ]
     spread, shift = p.std() / y.std(), (p.mean() - y.mean()) / y.std()
-    if abs(shift) > _SHIFT or spread > _STRETCHED:
-        found.append(
+    if abs(shift) > _SHIFT or spread > _WIDE:
+        findings.append(
             Finding(
                 "predictions and measured values are on different scales: means "
                 f"{p.mean():.3g} and {y.mean():.3g}, standard deviations {p.std():.3g} and "
                 f"{y.std():.3g}",
-                "r and rho do not mind; errors and residuals say nothing. `calibrate --scale "
-                "affine` maps one to the other.",
+                "r and rho are not affected; errors and residuals are meaningless. `calibrate "
+                "--scale affine` maps predictions to the scale of the measured values.",
             )
         )
-    elif spread < _SQUEEZED:
-        found.append(
+    elif spread < _NARROW:
+        findings.append(
             Finding(
-                f"predictions spread {spread:.0%} as far as measured values do",
-                "Extremes are drawn to the middle, as with any model that explains a part of what "
-                "varies. Rank by them rather than read them as amounts.",
+                f"the standard deviation of predictions is {spread:.0%} of that of measured values",
+                "Any imperfect model predicts extremes closer to the mean (regression to the "
+                "mean). Use predictions to rank sequences rather than as amounts.",
             )
         )
-    return found
+    return findings
 
 
-def of_calibration(known: calibration.Calibration) -> list[Finding]:
-    """Returns what the measured coverage shows."""
-    found, stated = [], known.band.coverage
-    error = 2 * np.sqrt(stated * (1 - stated) / known.measured.n)
-    if abs(known.measured.coverage - stated) > max(_COVERAGE, error):
-        found.append(
+def from_calibration(intervals: calibration.Calibration) -> list[Finding]:
+    """Returns the findings in the observed coverage of intervals."""
+    findings, nominal = [], intervals.band.coverage
+    check = intervals.measured
+    error = 2 * np.sqrt(nominal * (1 - nominal) / check.n)  # two standard errors
+    if abs(check.coverage - nominal) > max(_COVERAGE, error):
+        findings.append(
             Finding(
-                f"intervals hold {known.measured.coverage:.1%} of measured values, where "
-                f"{stated:.0%} are stated",
-                "What they were made from and what they were measured on differ.",
+                f"observed coverage is {check.coverage:.1%}, nominal coverage {nominal:.0%}",
+                "The sequences that the intervals were fitted on differ from those that they were "
+                "measured on.",
             )
         )
-    off = [
+    low = [
         i
-        for i, one in enumerate(known.deciles, 1)
-        if one.coverage < stated - 2 * np.sqrt(stated * (1 - stated) / one.n) - _COVERAGE
+        for i, tenth in enumerate(intervals.deciles, 1)
+        if tenth.coverage < nominal - 2 * np.sqrt(nominal * (1 - nominal) / tenth.n) - _COVERAGE
     ]
-    if off:
-        tenths = ", ".join(map(str, off))
-        found.append(
+    if low:
+        tenths = ", ".join(map(str, low))
+        findings.append(
             Finding(
-                f"intervals hold fewer than stated in these tenths by expression: {tenths}",
-                "The stated coverage is one over all sequences, not at each level of expression.",
+                f"observed coverage is below nominal in these tenths by expression: {tenths}",
+                "Nominal coverage is an average over all sequences, not a promise at each level of "
+                "expression.",
             )
         )
-    return found
+    return findings
 
 
-def of_replicates(scores: Sequence[float]) -> list[Finding]:
-    """Returns what r + rho of replicates show."""
+def from_replicates(scores: Sequence[float]) -> list[Finding]:
+    """Returns the findings in the r + rho of replicates."""
     spread = max(scores) - min(scores)
     return [
         Finding(
-            f"r + rho of {len(scores)} seeds lie between {min(scores):.4f} and {max(scores):.4f}",
-            f"A change of the recipe that moves r + rho by less than {spread:.4f} may be chance.",
+            f"r + rho of {len(scores)} seeds ranges from {min(scores):.4f} to {max(scores):.4f}",
+            f"A recipe change that moves r + rho by less than {spread:.4f} may be chance.",
         )
     ]

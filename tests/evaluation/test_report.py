@@ -3,7 +3,6 @@
 import base64
 import dataclasses
 import html.parser
-import json
 import re
 import shutil
 import sys
@@ -11,10 +10,11 @@ import sys
 import click.testing
 import numpy as np
 import pytest
+from support import runs
 
 from camformer_tf import cli, errors, files, recipe, rundir
 from camformer_tf.data import predictions
-from camformer_tf.evaluation import evaluate, report
+from camformer_tf.evaluation import pairing, report, scoring
 from camformer_tf.metrics import conformal, dream
 from camformer_tf.model import calibration
 
@@ -26,22 +26,9 @@ RNG = np.random.default_rng(11)
 N = 400
 Y = RNG.normal(8, 3, N).astype(np.float32)
 SEQUENCES = ["".join(RNG.choice(list("ACGT"), 100)) + "N" * (i % 3) for i in range(N)]
-TOLD = {
-    "versions": {"camformer_tf": "0.1.0", "keras": "3.15.1"},
-    "devices": ["CPU:0"],
-    "strategy": "one",
-    "workers": 1,
-    "precision": "float32",
-    "data": "memory",
-    "parameters": 59073,
-    "records_manifest_sha256": "ab" * 32,
-    "seconds": 12.3,
-    "stopped": "all epochs done",
-    "sequences_per_second": 15000.4,
-}
 
 
-def run(path, library, *, epochs=5, finished=True, seed=1):
+def run(path, library, *, epochs=5, is_finished=True, seed=1):
     path.mkdir(parents=True)
     (path / rundir.RECIPE).write_text(recipe.dump(recipe.load("smoke", [f"train.seed={seed}"])))
     (path / rundir.RECORDS).write_bytes((library / "manifest.json").read_bytes())
@@ -51,8 +38,8 @@ def run(path, library, *, epochs=5, finished=True, seed=1):
     ]
     text = "\n".join(",".join(map(str, row)) for row in [COLUMNS, *rows])
     (path / rundir.HISTORY).write_text(text + "\n" if epochs else "")
-    if finished:
-        (path / rundir.RUN).write_text(json.dumps(TOLD))
+    if is_finished:
+        rundir.save(runs.run(), path)
         noise = np.random.default_rng(seed).normal(0, 1, N)
         with predictions.writer(path / rundir.VAL_PREDICTIONS) as write:
             write(predictions.Part(SEQUENCES, (Y + noise).astype(np.float32), [str(y) for y in Y]))
@@ -72,19 +59,19 @@ def replicates(tmp_path, library):
     folder = tmp_path / "many"
     band = conformal.Band(0.9, 1.6, 0.5, 300)
     deciles = tuple(conformal.Coverage(30, c, 4.0, c, c + 1) for c in np.linspace(0.7, 1, 10))
-    whole = conformal.Coverage(300, 0.8, 4.0, 0.0, 17.0)
+    overall = conformal.Coverage(300, 0.8, 4.0, 0.0, 17.0)
     members = calibration.fingerprints(rundir.replicates(folder))
-    found = calibration.Calibration(members, calibration.Scale(), band, whole, deciles)
-    calibration.save(found, folder / rundir.CALIBRATION)
+    intervals = calibration.Calibration(members, calibration.Scale(), band, overall, deciles)
+    calibration.save(intervals, folder / rundir.CALIBRATION)
     return folder
 
 
 class Page(html.parser.HTMLParser):
-    """The text of a page, its pictures, and all that it would fetch."""
+    """The text of a page, its pictures, and every URL that it would fetch."""
 
     def __init__(self, path):
         super().__init__()
-        self.words, self.images, self.fetched, self.tags = "", [], [], set()
+        self.words, self.images, self.urls, self.tags = "", [], [], set()
         self.feed(path.read_text(encoding="utf-8"))
 
     def handle_starttag(self, tag, attributes):
@@ -94,17 +81,17 @@ class Page(html.parser.HTMLParser):
             assert values["alt"]
             self.images.append(values["src"])
         names = ("src", "href", "srcset", "data", "action", "poster", "background")
-        found = [values[name] for name in names if name in values]
-        self.fetched += [value for value in found if not value.startswith("data:")]
+        urls = [values[name] for name in names if name in values]
+        self.urls += [url for url in urls if not url.startswith("data:")]
 
     def handle_data(self, data):
         self.words += re.sub(r"\s+", " ", data) + " "
 
 
-def written(run_dir, out, judged=None) -> Page:
-    report.write(run_dir, out, judged)
+def write(run_dir, out, sample=None) -> Page:
+    report.write(run_dir, out, sample)
     page = Page(out)
-    assert not page.fetched and "script" not in page.tags
+    assert not page.urls and "script" not in page.tags
     assert not re.search(r"url\(|@import|https?://", out.read_text())
     for source in page.images:
         kind, data = source.split(",")
@@ -113,8 +100,8 @@ def written(run_dir, out, judged=None) -> Page:
     return page
 
 
-def test_a_report_tells_what_the_run_is(single, tmp_path):
-    page = written(single, tmp_path / "r.html")
+def test_a_report_shows_the_run(single, tmp_path):
+    page = write(single, tmp_path / "r.html")
     for words in (
         "my run", "finished after 5 epochs: all epochs done", "15,000", "59,073", "CPU:0",
         "library.txt", "split by random", "schema: 1", "keras 3.15.1", "400",
@@ -126,18 +113,19 @@ def test_a_report_tells_what_the_run_is(single, tmp_path):
     assert "10 worst" in page.words and "10 best" in page.words
 
 
-def test_it_is_the_same_bytes_each_time_and_overwrites_nothing(single, tmp_path):
-    written(single, tmp_path / "a.html")
-    written(single, tmp_path / "b.html")
+def test_a_report_is_the_same_bytes_each_time_and_overwrites_nothing(single, tmp_path):
+    write(single, tmp_path / "a.html")
+    write(single, tmp_path / "b.html")
     assert (tmp_path / "a.html").read_bytes() == (tmp_path / "b.html").read_bytes()
     with pytest.raises(errors.UserError, match="exists already"):
-        report.write(single, tmp_path / "a.html")
+        report.report(single, out=tmp_path / "a.html")
+    assert report.report(str(single), out=tmp_path / "a.html", overwrite=True).is_file()
 
 
 def test_the_scores_and_the_extremes_are_those_of_the_predictions(single, tmp_path):
-    page = written(single, tmp_path / "r.html")
+    page = write(single, tmp_path / "r.html")
     table = predictions.read(single / rundir.VAL_PREDICTIONS)
-    scores = evaluate.score(table.expression, table.prediction)
+    scores = scoring.score(table.expression, table.prediction)
     assert f"{scores.pearson:.4f}" in page.words and f"{scores.rmse:.4f}" in page.words
     error = table.prediction - table.expression
     worst, best = np.abs(error).argmax(), np.abs(error).argmin()
@@ -147,15 +135,17 @@ def test_the_scores_and_the_extremes_are_those_of_the_predictions(single, tmp_pa
 
 
 def test_replicates_have_their_spread_and_their_calibration(replicates, tmp_path):
-    page = written(replicates, tmp_path / "r.html")
+    page = write(replicates, tmp_path / "r.html")
     assert "seed-1, seed-2, seed-3: finished after 5 epochs" in page.words
-    each = [predictions.read(one / rundir.VAL_PREDICTIONS) for one in rundir.replicates(replicates)]
-    spread = np.std([one.prediction for one in each], axis=0, ddof=1)
-    assert f"standard deviation of {np.median(spread):.4f}" in page.words
-    mean = np.mean([one.prediction for one in each], axis=0)
-    assert f"{evaluate.score(each[0].expression, mean).pearson:.4f}" in page.words
-    assert "hold 80.0 % of 300 others" in page.words
-    assert "intervals hold 80.0% of measured values, where 90% are stated" in page.words
+    folders = rundir.replicates(replicates)
+    tables = [predictions.read(folder / rundir.VAL_PREDICTIONS) for folder in folders]
+    values = np.array([table.prediction for table in tables])  # (3, N)
+    spread = np.std(values, axis=0, ddof=1)
+    assert f"between replicates: median {np.median(spread):.4f}" in page.words
+    mean_scores = scoring.score(tables[0].expression, values.mean(axis=0))
+    assert f"{mean_scores.pearson:.4f}" in page.words
+    assert "Nominal coverage 90 %; observed 80.0 % on 300 held-out sequences" in page.words
+    assert "observed coverage is 80.0%, nominal coverage 90%" in page.words
     assert len(page.images) == 5  # and ensemble sizes, coverage
 
 
@@ -166,55 +156,61 @@ def test_a_calibration_of_other_models_is_refused(replicates, tmp_path):
     assert not (tmp_path / "r.html").exists()
 
 
-def test_a_run_that_is_not_finished_says_so(tmp_path, library):
-    going = run(tmp_path / "going", library, finished=False)
-    assert "stopped or failed after 5 epochs" in written(going, tmp_path / "1.html").words
+def test_a_report_says_that_a_run_is_not_finished(tmp_path, library):
+    going = run(tmp_path / "going", library, is_finished=False)
+    assert "stopped or failed after 5 epochs" in write(going, tmp_path / "1.html").words
     with files.lock(going):
-        assert "still training, 5 epochs done" in written(going, tmp_path / "2.html").words
-    none = run(tmp_path / "none", library, finished=False, epochs=0)
-    page = written(none, tmp_path / "3.html")
+        assert "still training, 5 epochs done" in write(going, tmp_path / "2.html").words
+    empty = run(tmp_path / "empty", library, is_finished=False, epochs=0)
+    page = write(empty, tmp_path / "3.html")
     assert "after 0 epochs" in page.words and not page.images
-    (none / rundir.RECORDS).unlink()
-    assert "there is no epoch yet" in written(none, tmp_path / "4.html").words
+    (empty / rundir.RECORDS).unlink()
+    assert "no epoch is done" in write(empty, tmp_path / "4.html").words
 
 
-def test_constant_predictions_have_no_correlation_and_it_is_said(single, tmp_path):
-    pairs = evaluate.Pairs("p.tsv", "t.txt", Y.astype(float), np.full(N, 3.0), SEQUENCES)
-    page = written(single, tmp_path / "r.html", report.Judged(pairs))
-    assert "undefined: no spread" in page.words and "all predictions are one value" in page.words
+def test_constant_predictions_have_an_undefined_correlation(single, tmp_path):
+    pairs = pairing.Pairs("p.tsv", "t.txt", Y.astype(float), np.full(N, 3.0), SEQUENCES)
+    page = write(single, tmp_path / "r.html", report.Sample(pairs))
+    assert "undefined (no spread)" in page.words
+    assert "all predictions have the same value" in page.words
 
 
-def test_a_scorecard_stands_among_published_results(single, tmp_path):
+def test_a_scorecard_has_places_among_published_results(single, tmp_path):
     p = Y + RNG.normal(0, 1, N)
     subsets = {
-        name: dream.SubsetScore(50, 0.9, 0.8, one.weight) for name, one in dream.SUBSETS.items()
+        name: dream.SubsetScore(50, 0.9, 0.8, subset.weight)
+        for name, subset in dream.SUBSETS.items()
     }
     card = dream.Scorecard("full", "recovered", {}, subsets, 0.81, 0.82, 0.815)
     teams = {
         name: {metric: dict.fromkeys([*subsets, "score"], value) for metric in dream.METRICS}
         for name, value in (("Strong", 0.95), ("Weak", 0.5))
     }
-    pairs = evaluate.Pairs("p.tsv", "t.txt", Y.astype(float), p, SEQUENCES)
-    page = written(single, tmp_path / "r.html", report.Judged(pairs, card, teams))
+    pairs = pairing.Pairs("p.tsv", "t.txt", Y.astype(float), p, SEQUENCES)
+    page = write(single, tmp_path / "r.html", report.Sample(pairs, card, teams))
     assert "Predictions of p.tsv" in page.words
     assert "0.810000 (place 2)" in page.words and "among Strong, Weak" in page.words
-    assert "recovered one" in page.words and "motif tiling" in page.words
+    assert "was recovered" in page.words and "motif tiling" in page.words
     missing = dataclasses.replace(card, missing={"snv": "x"}, score_pearson=None)
-    page = written(single, tmp_path / "s.html", report.Judged(pairs, missing))
-    assert "No score, since these subsets are missing: snv" in page.words
+    page = write(single, tmp_path / "s.html", report.Sample(pairs, missing))
+    assert "No score: these subsets are missing: snv" in page.words
 
 
 def test_the_command_writes_into_the_run_and_refuses_what_does_not_go_together(single, tmp_path):
     runner = click.testing.CliRunner()
-    done = runner.invoke(cli.main, ["report", str(single)])
-    assert done.exit_code == 0 and (single / rundir.REPORT).is_file(), done.output
-    done = runner.invoke(cli.main, ["report", str(single), "--dream", str(tmp_path)])
-    assert done.exit_code == 2 and "go with --predictions" in done.output
-    done = runner.invoke(cli.main, ["report", str(tmp_path)])
-    assert done.exit_code == 1 and "is no run" in done.output
+    result = runner.invoke(cli.main, ["report", str(single)])
+    assert result.exit_code == 0 and (single / rundir.REPORT).is_file(), result.output
+    result = runner.invoke(cli.main, ["report", str(single)])
+    assert result.exit_code == 1 and "--overwrite" in result.output
+    with pytest.raises(errors.UserError, match="go with predictions"):
+        report.report(single, truth=[1.0])
+    result = runner.invoke(cli.main, ["report", str(single), "--dream", str(tmp_path)])
+    assert result.exit_code == 2 and "go with --predictions" in result.output
+    result = runner.invoke(cli.main, ["report", str(tmp_path)])
+    assert result.exit_code == 1 and "not a run" in result.output
 
 
-def test_without_jinja2_it_is_said_what_to_install(single, tmp_path, monkeypatch):
+def test_without_jinja2_the_message_says_what_to_install(single, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "jinja2", None)
     with pytest.raises(errors.UserError, match=r"camformer-tf\[report\]"):
         report.write(single, tmp_path / "r.html")
@@ -223,7 +219,7 @@ def test_without_jinja2_it_is_said_what_to_install(single, tmp_path, monkeypatch
 
 @pytest.mark.slow
 @pytest.mark.parametrize("width", [1280, 390])
-def test_a_browser_asks_for_nothing_and_shows_every_picture(replicates, tmp_path, width):
+def test_a_browser_fetches_nothing_and_shows_every_picture(replicates, tmp_path, width):
     program = shutil.which("chromium") or shutil.which("google-chrome")
     if not program:
         pytest.skip("no chromium: apt-get install chromium")
@@ -232,13 +228,15 @@ def test_a_browser_asks_for_nothing_and_shows_every_picture(replicates, tmp_path
     report.write(replicates, out)
     with playwright.sync_playwright() as play:
         browser = play.chromium.launch(executable_path=program, args=["--no-sandbox"])
-        page, asked, said = browser.new_page(viewport={"width": width, "height": 900}), [], []
-        page.on("request", lambda request: asked.append(request.url))
-        page.on("console", lambda message: said.append(message.text))
+        page, urls, messages = browser.new_page(viewport={"width": width, "height": 900}), [], []
+        page.on("request", lambda request: urls.append(request.url))
+        page.on("console", lambda message: messages.append(message.text))
         page.goto(out.as_uri())
-        shown = page.evaluate("[...document.images].map(i => i.complete && i.naturalWidth > 100)")
-        wide = page.evaluate("document.documentElement.scrollWidth")
+        are_loaded = page.evaluate(
+            "[...document.images].map(i => i.complete && i.naturalWidth > 100)"
+        )
+        page_width = page.evaluate("document.documentElement.scrollWidth")
         browser.close()
-    assert [url for url in asked if not url.startswith("data:")] == [out.as_uri()]
-    assert shown == [True] * 5 and not said
-    assert wide <= width  # tables and pictures scroll, the page does not
+    assert [url for url in urls if not url.startswith("data:")] == [out.as_uri()]
+    assert are_loaded == [True] * 5 and not messages
+    assert page_width <= width  # tables and pictures scroll, the page does not

@@ -8,7 +8,7 @@ import pytest
 from camformer_tf import recipe, rundir
 from camformer_tf.data import sequence
 from camformer_tf.evaluation import ensemble
-from camformer_tf.model import calibration, predict, rescnn
+from camformer_tf.model import predict, rescnn
 
 SETTINGS = recipe.load("smoke")
 
@@ -43,6 +43,5 @@ def replicates(tmp_path_factory) -> Path:
     measurements = folder.parent / "measured.txt"
     lines = zip(sequence.text(letters), expression, strict=True)
     measurements.write_text("".join(f"{text}\t{value}\n" for text, value in lines))
-    fit = ensemble.calibrate([folder], measurements, scale="isotonic")
-    calibration.save(fit, folder / rundir.CALIBRATION)
+    ensemble.calibrate(folder, measurements, scale="isotonic")
     return folder
