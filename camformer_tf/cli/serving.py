@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import click
 
 from camformer_tf.cli import group
-from camformer_tf.server import options as options_module
+from camformer_tf.server import options as server_options
 
-_DEFAULT = options_module.ServerOptions()
+_DEFAULT = server_options.ServerOptions()
 
 
 @group.command("export", example="camformer-tf export runs/mini exports/mini")
@@ -59,77 +60,103 @@ def export(
     click.echo(f"{folder}: {format} written")
 
 
-def _labels(context, parameter, values: tuple[str, ...]) -> dict[str, int]:
-    found = {}
+def _labels(
+    context: click.Context, parameter: click.Parameter, values: tuple[str, ...]
+) -> dict[str, int]:
+    labels = {}
     for value in values:
         label, _, version = value.partition("=")
-        if not label or not version.isdecimal() or set(label) & set("/:"):
+        if not label or not _is_version(version) or set(label) & set("/:"):
             raise click.BadParameter(f"{value!r}: expected LABEL=VERSION, as in stable=1.")
-        found[label] = int(version)
-    return found
+        labels[label] = int(version)
+    return labels
 
 
-@click.command()
+def _is_version(text: str) -> bool:
+    return text.isascii() and text.isdigit()
+
+
+@group.command("serve", example="camformer-tf serve exports/mini --port 8501")
 @click.argument("export_dir", type=group.PATH)
-@group.option("--host", default=_DEFAULT.host, help="0.0.0.0 listens to other machines, too.")
-@group.option("--port", default=_DEFAULT.port, type=click.IntRange(0, 65535), help="0: any.")
-@group.option("--grpc-port", type=click.IntRange(0, 65535), help="Also gRPC; 0: any free port.")
-@group.option("--name", default=_DEFAULT.name, help="The model's, in paths.")
+@group.option(
+    "--host", default=_DEFAULT.host, help="Address to listen on; 0.0.0.0 accepts other machines."
+)
+@group.option(
+    "--port",
+    default=_DEFAULT.port,
+    type=click.IntRange(0, 65535),
+    help="Port of REST and of the page; 0 takes a free one.",
+)
+@group.option(
+    "--grpc-port",
+    type=click.IntRange(0, 65535),
+    help="Port of gRPC; 0 takes a free one. Default: no gRPC.",
+)
+@group.option("--name", default=_DEFAULT.name, help="Name of the model in URLs.")
 @group.option(
     "--label",
     "labels",
     metavar="LABEL=VERSION",
     multiple=True,
     callback=_labels,
-    help="Another name of a version, which stays loaded beside the newest.",
+    help="Label of a version, which stays loaded beside the newest.",
 )
 @group.option(
     "--max-batch-size",
     default=_DEFAULT.max_batch_size,
     type=click.IntRange(1),
-    help="Sequences in one call of the model.",
+    help="Maximum number of sequences in one call of the model.",
 )
 @group.option(
     "--batch-timeout-ms",
-    default=_DEFAULT.batch_timeout * 1000,
+    default=_DEFAULT.batch_timeout_ms,
     type=click.FloatRange(0),
-    help="How long a call waits for more sequences.",
+    help="Time that a call waits for more sequences.",
 )
 @group.option(
     "--max-queue",
     default=_DEFAULT.max_queue,
     type=click.IntRange(1),
-    help="Sequences that wait; more are refused with 503.",
+    help="Maximum number of sequences in the queue; more are refused with 503.",
 )
-@group.option("--max-request-bytes", default=_DEFAULT.max_request_bytes, type=click.IntRange(1024))
+@group.option(
+    "--max-request-bytes",
+    default=_DEFAULT.max_request_bytes,
+    type=click.IntRange(1024),
+    help="Maximum size of a request.",
+)
 @group.option(
     "--timeout",
     default=_DEFAULT.timeout,
     type=click.FloatRange(0, min_open=True),
-    help="Of a request, and of stopping (seconds).",
+    help="Time limit of a request, and of stopping (seconds).",
 )
 @group.option(
     "--poll",
     default=_DEFAULT.poll,
     type=click.FloatRange(0, min_open=True),
-    help="Looks for new versions so often (seconds).",
+    help="Time between two looks for new versions (seconds).",
 )
-@group.option("--cors", metavar="ORIGIN", help="Pages of ORIGIN may read answers, too; * for all.")
+@group.option(
+    "--cors",
+    metavar="ORIGIN",
+    help="Origin whose pages may read the answers in a browser; * for any.",
+)
 @group.quiet
-def serve(export_dir: Path, batch_timeout_ms: float, **options) -> None:
-    """Serve EXPORT_DIR over TensorFlow Serving's REST and gRPC, with a page for the browser.
+def serve(export_dir: Path, **options: Any) -> None:
+    """Serve an export over REST and gRPC.
 
-    The newest version that loads is served, and a newer one as soon as it is there.
+    The protocol is TensorFlow Serving's, and there is a page for the browser. The newest version
+    that loads is served; a newer one takes its place as soon as it loads.
     """
     group.start_tensorflow()
     from camformer_tf.server import server
 
-    def ready(addresses: server.Addresses) -> None:
-        rpc = f", gRPC at {addresses.grpc}" if addresses.grpc else ""
-        click.echo(f"{export_dir}: page and REST at {addresses.http}/{rpc}")
-
-    chosen = server.ServerOptions(batch_timeout=batch_timeout_ms / 1000, **options)
-    server.run(export_dir, chosen, ready)
+    with server.serve(export_dir, **options) as running:
+        running.catch_signals()
+        grpc = f", gRPC at {running.grpc}" if running.grpc else ""
+        click.echo(f"{export_dir}: page and REST at {running.url}/{grpc}")
+        running.wait()
 
 
 @click.command("serve-check")

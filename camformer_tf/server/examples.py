@@ -1,9 +1,12 @@
-"""The examples of regress requests: JSON or messages become serialized tf.train.Examples.
+"""Examples of regress requests: JSON or messages become serialized tf.train.Examples.
 
 Source of rules and messages: util/json_tensor.cc, tensorflow/serving.
 """
 
 from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from tensorflow.core.example import example_pb2
@@ -14,83 +17,96 @@ _INT64 = range(-(2**63), 2**63)
 
 
 def from_json(request: dict, method: str) -> np.ndarray:
-    """Returns the examples of a request, each with what its "context" says: bytes (N,).
+    """Returns the examples of a request, each merged with its "context".
 
     Args:
+        request: Parsed JSON.
         method: "regress" or "classify".
 
+    Returns:
+        Serialized tf.train.Examples, objects (bytes) of shape (N,).
+
     Raises:
-        refusal.Refused: they are none.
+        refusal.Refusal: There are no examples, or they are malformed.
     """
-    context = example(request["context"]) if "context" in request else b""
+    context = serialize(request["context"]) if "context" in request else b""
     if "examples" not in request:
         raise refusal.invalid(
-            f"JSON Value: {tensors.shown(request)} When method is {method}, key 'examples' is "
+            f"JSON Value: {tensors.excerpt(request)} When method is {method}, key 'examples' is "
             "expected and was not found"
         )
-    found = request["examples"]
-    if type(found) is not list:
+    examples = request["examples"]
+    if type(examples) is not list:
         raise refusal.invalid(
-            f"JSON Value: {tensors.shown(found)} Expecting 'examples' value to be an list/array"
+            f"JSON Value: {tensors.excerpt(examples)} Expecting 'examples' value to be an "
+            "list/array"
         )
-    if not found:
+    if not examples:
         raise refusal.invalid("JSON Value: [] 'examples' value is an empty array")
-    return serialized([context + example(value) for value in found])
+    # Messages merge when their bytes are joined.
+    return as_array([context + serialize(example) for example in examples])
 
 
-def serialized(found: list[bytes]) -> np.ndarray:
-    array = np.empty(len(found), object)
-    array[:] = found
+def as_array(strings: Sequence[bytes]) -> np.ndarray:
+    """Returns byte strings as an array of objects (N,)."""
+    array = np.empty(len(strings), object)
+    array[:] = strings
     return array
 
 
-def example(value: object) -> bytes:
-    if type(value) is not dict:
+def serialize(features: Any) -> bytes:
+    """Returns the tf.train.Example of a JSON object, feature → values.
+
+    Raises:
+        refusal.Refusal: It is not an object, or a value does not fit.
+    """
+    if type(features) is not dict:
         raise refusal.invalid(
-            f"Example must be JSON object but got JSON {tensors.type_name(value)}"
+            f"Example must be JSON object but got JSON {tensors.type_name(features)}"
         )
-    made = example_pb2.Example()
-    for name, content in value.items():
+    example = example_pb2.Example()
+    for name, values in features.items():
         try:
-            feature = made.features.feature[name]
+            feature = example.features.feature[name]
         except (UnicodeEncodeError, ValueError):
-            raise refusal.invalid(f"Feature: {name!r} is no name") from None
-        for item in content if type(content) is list else [content]:
-            _add(item, name, feature)
-    return made.SerializeToString()
+            raise refusal.invalid(f"Feature: {name!r} is not a valid name") from None
+        for value in values if type(values) is list else [values]:
+            _append(value, name, feature)
+    return example.SerializeToString()
 
 
-def _add(item: object, name: str, feature) -> None:
-    if type(item) in (bool, int):
-        kind, stored = "int64_list", int(item)
-        if stored not in _INT64:
-            raise refusal.invalid(f"Feature: {name} has an element beyond int64.")
-    elif type(item) is float:
-        kind, stored = "float_list", item
-        if abs(item) > float(np.finfo(np.float32).max) and abs(item) != float("inf"):
+def _append(value: Any, name: str, feature: Any) -> None:
+    element: int | float | bytes
+    if type(value) in (bool, int):
+        kind, element = "int64_list", int(value)
+        if element not in _INT64:
+            raise refusal.invalid(f"Feature: {name} has an element outside the range of int64.")
+    elif type(value) is float:
+        kind, element = "float_list", value
+        if abs(value) > float(np.finfo(np.float32).max) and abs(value) != float("inf"):
             raise refusal.invalid(
-                f"Cannot convert JSON value: {tensors.shown(item)} to float without loss of "
+                f"Cannot convert JSON value: {tensors.excerpt(value)} to float without loss of "
                 "precision."
             )
-    elif type(item) is str or tensors.is_base64(item):
-        kind, stored = "bytes_list", _bytes(item)
+    elif type(value) is str or tensors.is_base64(value):
+        kind, element = "bytes_list", _bytes(value)
     else:
         raise refusal.invalid(
-            f"Feature: {name} has element with unexpected JSON type: {tensors.type_name(item)}"
+            f"Feature: {name} has element with unexpected JSON type: {tensors.type_name(value)}"
         )
     if feature.WhichOneof("kind") not in (None, kind):
         expected = feature.WhichOneof("kind").removesuffix("_list")
         raise refusal.invalid(
             f"Unexpected element type in feature: {name} expecting type: {expected}"
         )
-    getattr(feature, kind).value.append(stored)
+    getattr(feature, kind).value.append(element)
 
 
-def _bytes(item: str | dict) -> bytes:
-    if type(item) is dict:
-        return tensors.from_base64(item)
+def _bytes(value: str | dict) -> bytes:
+    if isinstance(value, dict):
+        return tensors.from_base64(value)
     try:
-        return item.encode()
+        return value.encode()
     except UnicodeEncodeError:
         raise refusal.invalid(
             "JSON Parse error: The surrogate pair in string is invalid."

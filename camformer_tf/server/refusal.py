@@ -1,9 +1,11 @@
-"""Why a request is not answered, in the codes of gRPC and of HTTP."""
+"""Errors that a client receives, in the codes of gRPC and of HTTP."""
 
 from __future__ import annotations
 
+from typing import Any
+
 # Source: google/rpc/code.proto; for HTTP, model_servers/http_server.cc, tensorflow/serving.
-_CODES = {
+_CODES = {  # name → number in gRPC, status in HTTP
     "CANCELLED": (1, 499),
     "UNKNOWN": (2, 500),
     "INVALID_ARGUMENT": (3, 400),
@@ -21,32 +23,34 @@ _CODES = {
     "DATA_LOSS": (15, 500),
     "UNAUTHENTICATED": (16, 401),
 }
-_WHERE = ("Graph execution error", "Detected at node", "Node:", "Stack trace", " ", "\t")
 _NAMES = {number: name for name, (number, _) in _CODES.items()}
+# Starts of the lines in which TensorFlow says where in the graph an error happened.
+_TRACE = ("Graph execution error", "Detected at node", "Node:", "Stack trace", " ", "\t")
 
 
-class Refused(Exception):
-    """A request that gets an error for an answer.
+class Refusal(Exception):
+    """An error that is the answer to a request.
 
     Args:
-        code: a name of gRPC's.
-        message: for the client.
-        http: the status over HTTP, where it says more than the code.
+        code: Name of a gRPC status code.
+        message: Text for the client.
+        http: Status over HTTP, where the one of `code` is not specific enough.
     """
 
-    def __init__(self, code: str, message: str, http: int | None = None):
+    def __init__(self, code: str, message: str, http: int | None = None) -> None:
         super().__init__(message)
         self.code = code
         self.message = message
         self.http = http or _CODES[code][1]
 
 
-def invalid(message: str) -> Refused:
-    return Refused("INVALID_ARGUMENT", message)
+def invalid(message: str) -> Refusal:
+    """Returns the refusal of a malformed request."""
+    return Refusal("INVALID_ARGUMENT", message)
 
 
-def from_tensorflow(error) -> Refused:
-    """Returns the refusal of a tf.errors.OpError, without where in the graph it came from."""
+def from_tensorflow(error: Any) -> Refusal:
+    """Returns the refusal for a tf.errors.OpError, without its place in the graph."""
     lines = str(error.message).splitlines()
-    said = [line for line in lines if line.strip() and not line.startswith(_WHERE)]
-    return Refused(_NAMES.get(error.error_code, "UNKNOWN"), said[0] if said else lines[0])
+    messages = [line for line in lines if line.strip() and not line.startswith(_TRACE)]
+    return Refusal(_NAMES.get(error.error_code, "UNKNOWN"), (messages or lines)[0])

@@ -5,187 +5,235 @@ Source of paths: model_servers/http_rest_api_util.cc and g3doc/api_rest.md, tens
 
 from __future__ import annotations
 
-import asyncio
 import json
 import logging
 import re
 import time
-import zlib
+from collections.abc import Awaitable, Callable, MutableMapping
 from pathlib import Path
+from typing import Any, cast
 
 from google.protobuf import json_format
 
-from camformer_tf.server import examples, models, refusal, service, tensors
+from camformer_tf.server import bodies, examples, models, refusal, tensors
+from camformer_tf.server import service as services
 
 PAGE = Path(__file__).parent / "page"
 
 _log = logging.getLogger(__name__)
 _VERSION = r"(?:/versions/(?P<version>[0-9]+)|/labels/(?P<label>[^/:]+))?"
-_ASK = re.compile(rf"(?i)/v1/models/(?P<name>[^/:]+){_VERSION}:(?P<what>classify|regress|predict)")
-_LOOK = re.compile(rf"(?i)/v1/models(?:/(?P<name>[^/:]+){_VERSION}(?:/(?P<what>metadata|card))?)?")
+_POST = re.compile(
+    rf"(?i)/v1/models/(?P<name>[^/:]+){_VERSION}:(?P<method>classify|regress|predict)"
+)
+_GET = re.compile(
+    rf"(?i)/v1/models(?:/(?P<name>[^/:]+){_VERSION}(?:/(?P<subject>metadata|card))?)?"
+)
 _INT64_MAX = 2**63 - 1
 _JSON = (b"content-type", b"application/json")
-_SAFE = [
+_NO_STORE = (b"cache-control", b"no-store")
+_CLOSE = (b"connection", b"close")
+_SECURITY = [
     (b"x-content-type-options", b"nosniff"),
     (b"referrer-policy", b"no-referrer"),
-    # The page may ask any TensorFlow Serving, and nobody may frame it.
+    # The page may ask any TensorFlow Serving, and no other page may frame it.
     (b"content-security-policy", b"default-src 'self'; connect-src *; frame-ancestors 'none'"),
 ]
+_COUNTER = "camformer"  # key of a scope: the path under which the request is counted
+
+Scope = MutableMapping[str, Any]  # of ASGI
+Send = Callable[[bodies.Message], Awaitable[None]]
+App = Callable[[Scope, bodies.Receive, Send], Awaitable[None]]
 
 
-def app(of: service.Service):
-    """Returns the ASGI application. Paths of TensorFlow Serving go to `answer` at once: a router
-    would cost as much as the rest of a small request.
-    """
+def app(service: services.Service) -> App:
+    """Returns the ASGI application of a server."""
     from starlette.middleware.cors import CORSMiddleware
 
-    others = _others(of)
+    application = Application(service)
+    if not service.options.cors:
+        return application
+    return CORSMiddleware(
+        application, allow_origins=[service.options.cors], allow_methods=["GET", "POST"],
+        allow_headers=["content-type"],
+    )  # fmt: skip
 
-    async def both(scope, receive, send) -> None:
+
+class Application:
+    """The ASGI application: paths of TensorFlow Serving, the page, health and metrics.
+
+    Paths of TensorFlow Serving are answered without a router, which would cost as much as the rest
+    of a small request.
+    """
+
+    def __init__(self, service: services.Service) -> None:
+        self._service = service
+        self._api = _Api(service)
+        self._site = _site(service)
+
+    async def __call__(self, scope: Scope, receive: bodies.Receive, send: Send) -> None:
+        """Answers a request and counts it."""
         if scope["type"] != "http":
             return
-        start, code = time.perf_counter(), "499"
-        scope["camformer"] = "other"  # what is counted under which name
-        api = scope["path"].lower().startswith("/v1/")
+        start, code, service = time.perf_counter(), "499", self._service
+        scope[_COUNTER] = "other"
+        is_api = scope["path"].lower().startswith("/v1/")
 
-        async def told(message) -> None:
+        async def send_with_headers(message: bodies.Message) -> None:
             nonlocal code
             if message["type"] == "http.response.start":
                 code = str(message["status"])
-                message["headers"] = [*message["headers"], *_SAFE, *_closing(of)]
+                closing = [_CLOSE] if service.stopping else []
+                message["headers"] = [*message["headers"], *_SECURITY, *closing]
             await send(message)
 
-        of.open += 1
+        service.open_requests += 1
         try:
-            await (_answer(of, scope, receive, told) if api else others(scope, receive, told))
+            await (self._api if is_api else self._site)(scope, receive, send_with_headers)
         finally:
-            of.open -= 1
-            of.metrics.request(scope["camformer"], code, time.perf_counter() - start)
-
-    if of.options.cors:
-        return CORSMiddleware(
-            both, allow_origins=[of.options.cors], allow_methods=["GET", "POST"],
-            allow_headers=["content-type"],
-        )  # fmt: skip
-    return both
+            service.open_requests -= 1
+            service.counters.count_request(scope[_COUNTER], code, time.perf_counter() - start)
 
 
-def _closing(of: service.Service) -> list:
-    return [(b"connection", b"close")] if of.stopping else []
+# === What TensorFlow Serving does not have ===
 
 
-def _others(of: service.Service):
-    """Returns the application of what TensorFlow Serving has not."""
+def _site(service: services.Service) -> App:
+    """Returns the application of health, metrics and the page."""
     from starlette.applications import Starlette
+    from starlette.exceptions import HTTPException
+    from starlette.requests import Request
     from starlette.responses import JSONResponse, Response
-    from starlette.routing import Mount, Route
+    from starlette.routing import BaseRoute, Mount, Route
     from starlette.staticfiles import StaticFiles
 
-    async def healthz(request):
-        request.scope["camformer"] = "healthz"
-        well = of.ready and not of.stopping
-        state = "ok" if well else "stopping" if of.stopping else "loading"
-        return JSONResponse({"status": state}, 200 if well else 503, {"cache-control": "no-store"})
+    async def healthz(request: Request) -> Response:
+        request.scope[_COUNTER] = "healthz"
+        state = service.state
+        status = 200 if state == "ok" else 503
+        return JSONResponse({"status": state}, status, {"cache-control": "no-store"})
 
-    async def metrics(request):
-        request.scope["camformer"] = "metrics"
-        text, kind = of.metrics.page()
-        return Response(text, headers={"content-type": kind, "cache-control": "no-store"})
+    async def metrics(request: Request) -> Response:
+        request.scope[_COUNTER] = "metrics"
+        text, content_type = service.counters.exposition()
+        return Response(text, headers={"content-type": content_type, "cache-control": "no-store"})
 
-    async def error(request, exception):
+    async def error(request: Request, exception: Exception) -> Response:
+        exception = cast(HTTPException, exception)
         return JSONResponse({"error": exception.detail}, exception.status_code, exception.headers)
 
-    routes = [Route("/healthz", healthz), Route("/metrics", metrics)]
+    routes: list[BaseRoute] = [Route("/healthz", healthz), Route("/metrics", metrics)]
     if PAGE.is_dir():
         routes.append(Mount("/", StaticFiles(directory=PAGE, html=True)))
     return Starlette(routes=routes, exception_handlers={404: error, 405: error})
 
 
-# === Requests to the model ===
+# === TensorFlow Serving's paths ===
 
 
-async def _answer(of: service.Service, scope, receive, send) -> None:
-    headers = [_JSON, (b"cache-control", b"no-store")]
-    try:
-        status, body = 200, await _respond(of, scope, receive)
-    except service.Gone:
-        return
-    except refusal.Refused as error:
-        status, body = error.http, _dump({"error": error.message})
-        if status == 503:
-            headers.append((b"retry-after", b"1"))
-        if status in (408, 413):
-            headers.append((b"connection", b"close"))  # the rest of it is not read
-    except Exception:
-        _log.exception("%s %s", scope["method"], scope["path"])
-        status, body = 500, _dump({"error": "The server failed; see its log"})
-    headers.append((b"content-length", str(len(body)).encode()))
-    await send({"type": "http.response.start", "status": status, "headers": headers})
-    await send({"type": "http.response.body", "body": body})
+class _Api:
+    """The ASGI application of the paths under /v1."""
 
+    def __init__(self, service: services.Service) -> None:
+        self._service = service
 
-async def _respond(of: service.Service, scope, receive) -> bytes:
-    method, path = scope["method"], scope["path"]
-    asked, looked = _ASK.fullmatch(path), _LOOK.fullmatch(path)
-    if method not in ("GET", "POST"):
-        raise refusal.Refused("UNIMPLEMENTED", f"{method} is not allowed: use GET or POST", 405)
-    if method == "POST" and asked:
-        scope["camformer"] = asked["what"].lower()
-        body = await _body(of, scope, receive)
-        return await _ask(of, asked, body, receive)
-    if method == "GET" and looked:
-        scope["camformer"] = (looked["what"] or ("status" if looked["name"] else "models")).lower()
-        return _look(of, looked)
-    raise refusal.invalid(f"Malformed request: {method} {path}")
+    async def __call__(self, scope: Scope, receive: bodies.Receive, send: Send) -> None:
+        headers = [_JSON, _NO_STORE]
+        try:
+            status, body = 200, await self._answer(scope, receive)
+        except services.ClientDisconnect:
+            return
+        except refusal.Refusal as error:
+            status, body = error.http, _dump({"error": error.message})
+            if status == 503:
+                headers.append((b"retry-after", b"1"))
+            if status in (408, 413):
+                headers.append(_CLOSE)  # the rest of the request is not read
+        except Exception:
+            _log.exception("%s %s", scope["method"], scope["path"])
+            status, body = 500, _dump({"error": "The server failed; see its log"})
+        headers.append((b"content-length", str(len(body)).encode()))
+        await send({"type": "http.response.start", "status": status, "headers": headers})
+        await send({"type": "http.response.body", "body": body})
 
+    async def _answer(self, scope: Scope, receive: bodies.Receive) -> bytes:
+        method, path = scope["method"], scope["path"]
+        if method not in ("GET", "POST"):
+            raise refusal.Refusal("UNIMPLEMENTED", f"{method} is not allowed: use GET or POST", 405)
+        if method == "POST" and (match := _POST.fullmatch(path)):
+            scope[_COUNTER] = match["method"].lower()
+            options = self._service.options
+            body = await bodies.read(
+                receive, dict(scope["headers"]), limit=options.max_request_bytes,
+                timeout=options.timeout,
+            )  # fmt: skip
+            return await self._compute(match, body, receive)
+        if method == "GET" and (match := _GET.fullmatch(path)):
+            subject = match["subject"] or ("status" if match["name"] else "models")
+            scope[_COUNTER] = subject.lower()
+            return self._describe(match)
+        raise refusal.invalid(f"Malformed request: {method} {path}")
 
-async def _ask(of: service.Service, asked: re.Match, body: bytes, receive) -> bytes:
-    of.refuse_unless_open()
-    request = tensors.parse(body)
-    version = of.versions.find(asked["name"], _number(asked), asked["label"] or "")
-    name, what = tensors.signature_name(request), asked["what"].lower()
-    if what == "predict":
-        signature = version.signature(name)
-        inputs, in_rows = tensors.read(request, signature.inputs)
-    else:
-        given = examples.from_json(request, what)
-        method = {"regress": models.REGRESS, "classify": models.CLASSIFY}[what]
-        signature = version.method(name, method)
-        if what == "classify":
-            raise refusal.Refused("UNIMPLEMENTED", "This server does not classify")
-        inputs = dict.fromkeys(signature.inputs, given)
-    answer = of.batcher.submit(version, signature, inputs)
-    outputs = await of.outputs(answer, of.options.timeout, lambda: _leaves(receive))
-    if what == "regress":
-        (values,) = outputs.values()
-        return tensors.write_results(values.reshape(-1))
-    return tensors.write_rows(outputs) if in_rows else tensors.write_columns(outputs)
+    async def _compute(self, match: re.Match, body: bytes, receive: bodies.Receive) -> bytes:
+        """Returns the answer of the model to a request."""
+        service = self._service
+        service.require_ready()
+        request = tensors.parse(body)
+        version = service.versions.find(match["name"], _number(match), match["label"] or "")
+        name, method = tensors.signature_name(request), match["method"].lower()
+        has_rows = False
+        if method == "predict":
+            signature = version.signature(name)
+            inputs, has_rows = tensors.read(request, signature.inputs)
+        else:
+            array = examples.from_json(request, method)  # (N,)
+            api = {"regress": models.REGRESS, "classify": models.CLASSIFY}[method]
+            signature = version.signature_for(api, name)
+            if method == "classify":
+                raise refusal.Refusal("UNIMPLEMENTED", "This server does not support classify")
+            inputs = dict.fromkeys(signature.inputs, array)
+        future = service.batcher.submit(version, signature, inputs)
+        outputs = await service.wait(
+            future, service.options.timeout, lambda: bodies.disconnect(receive)
+        )
+        if method == "regress":
+            (values,) = outputs.values()
+            return tensors.write_results(values.reshape(-1))
+        return tensors.write_rows(outputs) if has_rows else tensors.write_columns(outputs)
 
-
-def _look(of: service.Service, looked: re.Match) -> bytes:
-    name, number, label = looked["name"], _number(looked), looked["label"] or ""
-    if name is None:
-        return _dump({"models": [of.versions.name]})
-    what = (looked["what"] or "status").lower()
-    if what == "status":
-        number = of.versions.labelled(label) if label else number
-        return _dump(service.status_json(of.versions.states(name, number)))
-    version = of.versions.find(name, number, label)
-    if what == "metadata":
-        signatures = {
-            key: json_format.MessageToDict(
-                signature.definition,
-                preserving_proto_field_name=True,
-                always_print_fields_with_no_presence=True,
+    def _describe(self, match: re.Match) -> bytes:
+        """Returns the status, metadata or card of a model, or the list of models."""
+        versions = self._service.versions
+        name, number, label = match["name"], _number(match), match["label"] or ""
+        if name is None:
+            return _dump({"models": [versions.name]})
+        subject = (match["subject"] or "status").lower()
+        if subject == "status":
+            number = versions.number_for(label) if label else number
+            return _dump(services.status_json(versions.statuses(name, number)))
+        version = versions.find(name, number, label)
+        if subject == "metadata":
+            return _dump(_metadata(name, version))
+        if version.card is None:
+            raise refusal.Refusal(
+                "NOT_FOUND", f"Version {version.number} of {name} has no model card"
             )
-            for key, signature in version.signatures.items()
-        }
-        spec = {"name": name, "signature_name": "", "version": str(version.number)}
-        signatures = {"signature_def": {"signature_def": signatures}}
-        return _dump({"model_spec": spec, "metadata": signatures})
-    if version.card is None:
-        raise refusal.Refused("NOT_FOUND", f"Version {version.number} of {name} has no model card")
-    return _dump(version.card)
+        return _dump(version.card)
+
+
+def _metadata(name: str, version: models.Version) -> dict:
+    """Returns tensorflow.serving.GetModelMetadataResponse as JSON."""
+    signatures = {
+        key: json_format.MessageToDict(
+            signature.definition,
+            preserving_proto_field_name=True,
+            always_print_fields_with_no_presence=True,
+        )
+        for key, signature in version.signatures.items()
+    }
+    return {
+        "model_spec": {"name": name, "signature_name": "", "version": str(version.number)},
+        "metadata": {"signature_def": {"signature_def": signatures}},
+    }
 
 
 def _number(match: re.Match) -> int | None:
@@ -198,65 +246,3 @@ def _number(match: re.Match) -> int | None:
 
 def _dump(value: dict) -> bytes:
     return json.dumps(value, indent=1).encode()
-
-
-# === Bodies ===
-
-
-async def _body(of: service.Service, scope, receive) -> bytes:
-    """Returns the body of a request. What is too large is read to its end and thrown away, within
-    reason: a client that still writes would not see the answer.
-
-    Raises:
-        refusal.Refused: too large, too slow, or in an encoding other than gzip.
-        service.Gone: the client went away meanwhile.
-    """
-    limit = of.options.max_request_bytes
-    parts, size, more = [], 0, True
-    try:
-        async with asyncio.timeout(of.options.timeout):
-            while more and size <= 4 * limit:
-                message = await receive()
-                if message["type"] == "http.disconnect":
-                    raise service.Gone
-                part, more = message.get("body", b""), message.get("more_body", False)
-                size += len(part)
-                if size <= limit:
-                    parts.append(part)
-    except TimeoutError:
-        raise refusal.Refused("DEADLINE_EXCEEDED", "The request did not arrive", 408) from None
-    if size > limit:
-        raise _too_large(limit)
-    return _decoded(b"".join(parts), dict(scope["headers"]), limit)
-
-
-def _decoded(body: bytes, headers: dict[bytes, bytes], limit: int) -> bytes:
-    encoding = headers.get(b"content-encoding", b"identity").strip().lower()
-    if encoding == b"identity":
-        return body
-    if encoding not in (b"gzip", b"x-gzip"):
-        shown = encoding.decode("latin-1")[:40]
-        raise refusal.Refused(
-            "INVALID_ARGUMENT", f"Content-Encoding {shown}: expected gzip or none", 415
-        )
-    stream = zlib.decompressobj(16 + zlib.MAX_WBITS)
-    try:
-        plain = stream.decompress(body, limit + 1)
-    except zlib.error as error:
-        raise refusal.invalid(f"The body is not gzip: {error}") from None
-    if len(plain) > limit:
-        raise _too_large(limit)
-    if not stream.eof:
-        raise refusal.invalid("The body is not gzip: it ends too early")
-    return plain
-
-
-def _too_large(limit: int) -> refusal.Refused:
-    return refusal.Refused(
-        "INVALID_ARGUMENT", f"The request is larger than {limit} bytes. Send several", 413
-    )
-
-
-async def _leaves(receive) -> None:
-    while (await receive())["type"] != "http.disconnect":
-        pass

@@ -1,263 +1,267 @@
-"""The embedded server: one process that loads an export and answers over HTTP and gRPC."""
+"""The embedded server: a thread that loads an export and answers over HTTP and gRPC."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import dataclasses
 import functools
 import logging
+import os
 import signal
-import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from camformer_tf import errors
-from camformer_tf.server import batching, counters, models, service, versions
-from camformer_tf.server import options as options_module
+from camformer_tf.server import batching, counters, listener, models, versions
+from camformer_tf.server import options as server_options
+from camformer_tf.server import service as services
+
+if TYPE_CHECKING:
+    import uvicorn
 
 _log = logging.getLogger(__name__)
-_HEAD_BYTES = 64 * 2**10
-_KEEP_ALIVE = 75  # seconds that a connection may be idle
-_LAST_WORDS = 0.25  # seconds in which clients of open connections learn that they are closed
+_FAREWELL = 0.25  # seconds in which clients with open connections get a 503 that closes them
 _TICK = 0.02
-
-ServerOptions = options_module.ServerOptions
-
-
-@dataclasses.dataclass(frozen=True)
-class Addresses:
-    """Where a server listens: http is a URL; grpc is HOST:PORT, or None."""
-
-    http: str
-    grpc: str | None
-
-
-def run(export_dir: Path, options: ServerOptions, ready: Callable[[Addresses], None]) -> None:
-    """Serves until SIGTERM or SIGINT, then answers what it has taken, and returns.
-
-    Args:
-        ready: told once the newest version is loaded.
-
-    Raises:
-        errors.UserError: nothing there that loads, a port that is taken, or a package that lacks.
-    """
-
-    async def main() -> None:
-        stop, loop = asyncio.Event(), asyncio.get_running_loop()
-
-        def caught(addresses: Addresses) -> None:
-            for number in (signal.SIGTERM, signal.SIGINT):  # uvicorn's own would not drain
-                loop.add_signal_handler(number, stop.set)
-            ready(addresses)
-
-        await serve(export_dir, options, stop, caught)
-
-    asyncio.run(main())
+_DEFAULT = server_options.ServerOptions()
 
 
 @contextlib.contextmanager
-def background(export_dir: Path, options: ServerOptions) -> Iterator[Addresses]:
-    """Serves from a thread for as long as the block takes. Errors as of `run`."""
-    told, failed, stops = threading.Event(), [], []
-    found: list[Addresses] = []
+def serve(
+    export_dir: str | os.PathLike[str],
+    *,
+    host: str = _DEFAULT.host,
+    port: int = _DEFAULT.port,
+    grpc_port: int | None = _DEFAULT.grpc_port,
+    name: str = _DEFAULT.name,
+    labels: Mapping[str, int] | None = None,
+    max_batch_size: int = _DEFAULT.max_batch_size,
+    batch_timeout_ms: float = _DEFAULT.batch_timeout_ms,
+    max_queue: int = _DEFAULT.max_queue,
+    max_request_bytes: int = _DEFAULT.max_request_bytes,
+    timeout: float = _DEFAULT.timeout,
+    poll: float = _DEFAULT.poll,
+    cors: str | None = _DEFAULT.cors,
+) -> Iterator[Server]:
+    """Serves an export, in a thread of its own, until the end of the `with` block.
 
-    async def main() -> None:
-        stop = asyncio.Event()
-        stops.append(functools.partial(asyncio.get_running_loop().call_soon_threadsafe, stop.set))
+    The block begins once the newest version is loaded. At its end the server takes no new requests,
+    answers those that it has, and stops.
 
-        def ready(addresses: Addresses) -> None:
-            found.append(addresses)
-            told.set()
+    ```python
+    with camformer_tf.serve("exports/mini", port=0) as server:
+        print(server.url)
+    ```
 
-        await serve(export_dir, options, stop, ready)
+    Args:
+        export_dir: Export, as `camformer_tf.export` writes it, with a folder for each version.
+        host: Address to listen on; "0.0.0.0" accepts other machines.
+        port: Port of REST and of the page; 0 takes a free one.
+        grpc_port: Port of gRPC; 0 takes a free one, None turns gRPC off.
+        name: Name of the model in URLs.
+        labels: Label → version; a labelled version stays loaded beside the newest.
+        max_batch_size: Maximum number of sequences in one call of the model.
+        batch_timeout_ms: Time that a call waits for more sequences, in milliseconds.
+        max_queue: Maximum number of sequences in the queue; more are refused with 503.
+        max_request_bytes: Maximum size of a request.
+        timeout: Time limit of a request, and of stopping, in seconds.
+        poll: Time between two looks for new versions, in seconds.
+        cors: Origin whose pages may read the answers in a browser; "*" for any.
 
-    def work() -> None:
-        try:
-            asyncio.run(main())
-        except BaseException as error:
-            failed.append(error)
-        finally:
-            told.set()
+    Yields:
+        The running server, with its addresses.
 
-    thread = threading.Thread(target=work, name="server")
-    thread.start()
-    told.wait()
+    Raises:
+        errors.UserError: No version loads, a port is in use, or a package is missing.
+    """
+    options = server_options.ServerOptions(
+        host=host, port=port, grpc_port=grpc_port, name=name, labels=dict(labels or {}),
+        max_batch_size=max_batch_size, batch_timeout_ms=batch_timeout_ms, max_queue=max_queue,
+        max_request_bytes=max_request_bytes, timeout=timeout, poll=poll, cors=cors,
+    )  # fmt: skip
+    server = Server(Path(export_dir), options)
     try:
-        if failed:
-            raise failed[0]
-        yield found[0]
+        server._start()
+        yield server
     finally:
-        with contextlib.suppress(RuntimeError):  # its loop has ended
-            stops[0]()
-        thread.join()
-    if failed:
-        raise failed[0]
+        server._end()
+    server._raise_failure()
 
 
-async def serve(
+class Server:
+    """A running server.
+
+    Attributes:
+        url: Address of REST and of the page, such as "http://127.0.0.1:8501".
+        grpc: Address of gRPC, HOST:PORT; None without gRPC.
+    """
+
+    url: str
+    grpc: str | None = None
+
+    def __init__(self, export_dir: Path, options: server_options.ServerOptions) -> None:
+        self._export_dir, self._options = export_dir, options
+        self._thread = threading.Thread(target=self._work, name="server")
+        self._stop: Callable[[], object] | None = None
+        self._failure: BaseException | None = None
+        self._has_loop, self._ready = threading.Event(), threading.Event()
+        self._stopping = threading.Event()  # a signal has arrived, or the thread has ended
+        self._handlers: dict[int, Any] = {}  # signal → the handler that it had before
+
+    def __repr__(self) -> str:
+        return f"Server(url={self.url!r}, grpc={self.grpc!r})"
+
+    def catch_signals(self) -> None:
+        """Makes SIGTERM and SIGINT end `wait`, not the program, until the server has stopped.
+
+        Must be called in the main thread.
+        """
+        for number in (signal.SIGTERM, signal.SIGINT):
+            self._handlers[number] = signal.signal(number, lambda *_: self._stopping.set())
+
+    def wait(self) -> None:
+        """Blocks until a signal arrives that `catch_signals` catches, or the server fails."""
+        self._stopping.wait()
+
+    # === The thread ===
+
+    def _start(self) -> None:
+        """Starts the thread, and returns once a version is served."""
+        self._thread.start()
+        self._ready.wait()
+        self._raise_failure()
+
+    def _end(self) -> None:
+        """Stops the server, and returns once the thread has ended."""
+        self._has_loop.wait()
+        if self._stop:
+            with contextlib.suppress(RuntimeError):  # the loop has ended
+                self._stop()
+        self._thread.join()
+        for number, handler in self._handlers.items():
+            signal.signal(number, handler)
+
+    def _raise_failure(self) -> None:
+        if self._failure:
+            raise self._failure
+
+    def _work(self) -> None:
+        try:
+            asyncio.run(self._main())
+        except BaseException as error:  # of any type: it is raised in the thread that waits
+            self._failure = error
+        finally:
+            for event in (self._has_loop, self._ready, self._stopping):
+                event.set()
+
+    async def _main(self) -> None:
+        stop, loop = asyncio.Event(), asyncio.get_running_loop()
+        self._stop = functools.partial(loop.call_soon_threadsafe, stop.set)
+        self._has_loop.set()
+
+        def announce(url: str, grpc: str | None) -> None:
+            self.url, self.grpc = url, grpc
+            self._ready.set()
+
+        await _serve(self._export_dir, self._options, stop, announce)
+
+
+# === From start to stop ===
+
+
+async def _serve(
     export_dir: Path,
-    options: ServerOptions,
+    options: server_options.ServerOptions,
     stop: asyncio.Event,
-    ready: Callable[[Addresses], None],
+    announce: Callable[[str, str | None], None],
 ) -> None:
-    """Serves until `stop` is set. Errors as of `run`."""
-    of = _service(export_dir, options)
-    http, sock = _http(of)
-    task = asyncio.create_task(http.serve(sockets=[sock]))
-    rpc = None
+    """Serves until `stop` is set; calls `announce` with the addresses of REST and gRPC."""
+    service = _service(export_dir, options)
     try:
-        while not (http.started or task.done()):
+        http_server, sock = listener.listen(service)
+    except errors.UserError:
+        service.batcher.close()
+        raise
+    task = asyncio.create_task(http_server.serve(sockets=[sock]))
+    grpc_server = None
+    try:
+        while not (http_server.started or task.done()):
             await asyncio.sleep(_TICK)
-        shown = f"[{options.host}]" if ":" in options.host else options.host
+        host = f"[{options.host}]" if ":" in options.host else options.host
         grpc_address = None
         if options.grpc_port is not None:
             from camformer_tf.server import grpc
 
-            rpc, port = await grpc.start(of)
-            grpc_address = f"{shown}:{port}"
-        await asyncio.to_thread(of.versions.poll)
-        of.versions.refuse_missing()
-        of.ready = True
-        ready(Addresses(f"http://{shown}:{sock.getsockname()[1]}", grpc_address))
-        await _until(stop, task, of)
+            grpc_server, port = await grpc.start(service)
+            grpc_address = f"{host}:{port}"
+        await asyncio.to_thread(service.versions.poll)
+        service.versions.require_available()
+        service.ready = True
+        announce(f"http://{host}:{sock.getsockname()[1]}", grpc_address)
+        await _poll_until(stop, task, service)
     finally:
-        await _stop(of, http, task, rpc)
+        await _drain(service, http_server, task, grpc_server)
 
 
-async def _until(stop: asyncio.Event, task: asyncio.Task, of: service.Service) -> None:
-    """Looks for new versions until it is time to stop."""
-    stopped = asyncio.create_task(stop.wait())
+async def _poll_until(stop: asyncio.Event, task: asyncio.Task, service: services.Service) -> None:
+    """Looks for new versions until `stop` is set or the task is done."""
+    stop_task = asyncio.create_task(stop.wait())
     while not (stop.is_set() or task.done()):
         await asyncio.wait(
-            [stopped, task], timeout=of.options.poll, return_when=asyncio.FIRST_COMPLETED
+            [stop_task, task], timeout=service.options.poll, return_when=asyncio.FIRST_COMPLETED
         )
         if not stop.is_set():
-            await asyncio.to_thread(of.versions.poll)
-    stopped.cancel()
+            await asyncio.to_thread(service.versions.poll)
+    stop_task.cancel()
 
 
-async def _stop(of: service.Service, http, task: asyncio.Task, rpc) -> None:
-    """Takes nothing new, waits until everything is answered or the time is up, and closes."""
+async def _drain(
+    service: services.Service, http_server: uvicorn.Server, task: asyncio.Task, grpc_server: Any
+) -> None:
+    """Refuses new requests, waits until all are answered or the time is up, and closes."""
     start = time.monotonic()
-    end = start + of.options.timeout
-    of.stopping = True
-    for listening in getattr(http, "servers", ()):
-        listening.close()
-    hang_up = rpc and asyncio.create_task(rpc.stop(of.options.timeout))
+    end = start + service.options.timeout
+    service.stopping = True
+    for asyncio_server in getattr(http_server, "servers", ()):
+        asyncio_server.close()
+    grpc_stop = grpc_server and asyncio.create_task(grpc_server.stop(service.options.timeout))
     # Clients with open connections may be writing: they get a 503 that closes the connection.
-    while time.monotonic() < end and (of.open or time.monotonic() < start + _LAST_WORDS):
+    while time.monotonic() < end and (
+        service.open_requests or time.monotonic() < start + _FAREWELL
+    ):
         await asyncio.sleep(_TICK)
-    if of.open:
-        _log.warning("stopped with %d requests unanswered", of.open)
-    http.should_exit = True
+    if service.open_requests:
+        _log.warning("stopped with %d requests unanswered", service.open_requests)
+    http_server.should_exit = True
     await asyncio.wait([task])
-    if hang_up:
-        await hang_up
-    of.batcher.close()
+    if grpc_stop:
+        await grpc_stop
+    service.batcher.close()
     task.result()
 
 
-def _service(export_dir: Path, options: ServerOptions) -> service.Service:
+def _service(export_dir: Path, options: server_options.ServerOptions) -> services.Service:
     if not export_dir.is_dir():
         raise errors.UserError(f"{export_dir}: no such folder. Expected an export.")
     try:
-        counted = counters.make()
+        counts = counters.Counters()
     except ImportError as error:
-        raise _lacking(error) from error
-    sizes = (1, options.max_batch_size) if options.max_batch_size > 1 else (1,)
-    found = versions.Versions(
+        raise listener.missing_package(error) from error
+    warm_up_rows = (1, options.max_batch_size) if options.max_batch_size > 1 else (1,)
+    served_versions = versions.Versions(
         export_dir,
         options.name,
         options.labels,
-        functools.partial(models.load, warm_up_rows=sizes),
-        counted.load,
+        functools.partial(models.load, warm_up_rows=warm_up_rows),
+        counts.count_load,
     )
     batcher = batching.Batcher(
-        options.max_batch_size, options.max_queue, options.batch_timeout, counted.call
+        options.max_batch_size,
+        options.max_queue,
+        options.batch_timeout_ms / 1000,
+        counts.count_call,
     )
-    counted.watch(lambda: batcher.queued, lambda: found.newest or 0)
-    return service.Service(options, found, batcher, counted)
-
-
-def _http(of: service.Service):
-    """Returns uvicorn's server, and the socket that it is to listen on.
-
-    Raises:
-        errors.UserError: the port is taken, or packages lack.
-    """
-    from camformer_tf.server import rest
-
-    try:
-        import uvicorn
-
-        config = uvicorn.Config(
-            rest.app(of), http=_protocol(of.options.timeout), ws="none", lifespan="off",
-            log_config=None, log_level="error", access_log=False, server_header=False,
-            timeout_keep_alive=_KEEP_ALIVE, timeout_graceful_shutdown=1,
-        )  # fmt: skip
-    except ImportError as error:
-        raise _lacking(error) from error
-    family = socket.AF_INET6 if ":" in of.options.host else socket.AF_INET
-    sock = socket.socket(
-        family, socket.SOCK_STREAM, socket.IPPROTO_TCP
-    )  # or asyncio keeps Nagle's delay
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        sock.bind((of.options.host, of.options.port))
-    except OSError as error:
-        sock.close()
-        raise errors.UserError(
-            f"{of.options.host}:{of.options.port}: {error.strerror}. Choose another --host or "
-            "--port; 0 takes a free one."
-        ) from error
-    return uvicorn.Server(config), sock
-
-
-def _protocol(seconds: float):
-    """Returns uvicorn's protocol, but with an end to heads of requests that take forever, in time
-    or in bytes.
-    """
-    from uvicorn.protocols.http import httptools_impl
-
-    class Protocol(httptools_impl.HttpToolsProtocol):
-        _late, _head = None, 0
-
-        def connection_made(self, transport):
-            super().connection_made(transport)
-            self._expect()
-
-        def connection_lost(self, exception):
-            self._late.cancel()
-            super().connection_lost(exception)
-
-        def on_message_begin(self):
-            self._expect()
-            super().on_message_begin()
-
-        def on_headers_complete(self):
-            self._late.cancel()
-            self._late_is_over = True
-            super().on_headers_complete()
-
-        def data_received(self, data):
-            self._head += len(data)
-            super().data_received(data)
-            if not self._late_is_over and self._head > _HEAD_BYTES:
-                self.transport.close()
-
-        def _expect(self):
-            if self._late:
-                self._late.cancel()
-            self._head, self._late_is_over = 0, False
-            self._late = self.loop.call_later(seconds, self.transport.close)
-
-    return Protocol
-
-
-def _lacking(error: ImportError) -> errors.UserError:
-    return errors.UserError(
-        f'Serving needs {error.name or "more packages"}: pip install "camformer-tf[serve]".'
-    )
+    counts.watch(lambda: batcher.queue_rows, lambda: served_versions.newest or 0)
+    return services.Service(options, served_versions, batcher, counts)

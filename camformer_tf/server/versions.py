@@ -1,4 +1,4 @@
-"""Which versions of an export are served: the newest that loads, and those that labels name."""
+"""Served versions of an export: the newest that loads, and those that have a label."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ Load = Callable[[Path], models.Version]
 
 
 @dataclasses.dataclass(frozen=True)
-class State:
-    """Of a version, in the words of TensorFlow Serving's ModelVersionStatus."""
+class VersionStatus:
+    """State of a version, in the words of TensorFlow Serving's ModelVersionStatus."""
 
     state: str
     code: str = "OK"
@@ -27,14 +27,14 @@ class State:
 
 
 class Versions:
-    """The versions of a folder; `poll` is called by one thread, all else by any.
+    """The versions of a folder. One thread calls `poll`; any thread may call the rest.
 
     Args:
         folder: OUT_DIR, with a folder for each version.
-        name: the model's.
-        labels: other names of versions.
-        load: a folder of a version → the version.
-        report: told how many loads went well and how many did not: +1 each.
+        name: Name of the model.
+        labels: Label → version.
+        load: Loads the folder of a version.
+        on_load: Called after each attempt to load, with whether it succeeded.
     """
 
     def __init__(
@@ -43,124 +43,134 @@ class Versions:
         name: str,
         labels: Mapping[str, int],
         load: Load,
-        report: Callable[[bool], None] = lambda well: None,
-    ):
+        on_load: Callable[[bool], None] = lambda success: None,
+    ) -> None:
         self.folder, self.name, self.labels = folder, name, dict(labels)
-        self._load, self._report = load, report
-        self._loaded: dict[int, models.Version] = {}  # replaced, never changed: reads need no lock
-        self._states: dict[int, State] = {}
-        self._broken: dict[int, object] = {}  # what a folder was like when it did not load
-        self._polling = threading.Lock()
+        self._load, self._on_load = load, on_load
+        # Number → version; replaced and never changed, so that reading needs no lock.
+        self._available: dict[int, models.Version] = {}
+        self._statuses: dict[int, VersionStatus] = {}
+        self._failures: dict[int, object] = {}  # number → fingerprint of the folder that failed
+        self._lock = threading.Lock()  # of `poll`
 
     @property
     def newest(self) -> int | None:
-        return max(self._loaded, default=None)
+        """Number of the newest version that is loaded."""
+        return max(self._available, default=None)
 
     def find(self, name: str, number: int | None = None, label: str = "") -> models.Version:
         """Returns the version that a request names, or the newest.
 
         Raises:
-            refusal.Refused: there is none.
+            refusal.Refusal: There is no such version.
         """
         if label:
-            number = self.labelled(label)
-        loaded = self._loaded
-        wanted = max(loaded, default=None) if number is None else number
-        if name != self.name or wanted not in loaded:
-            asked = f"Latest({name})" if number is None else f"Specific({name}, {number})"
-            raise refusal.Refused("NOT_FOUND", f"Servable not found for request: {asked}")
-        return loaded[wanted]
+            number = self.number_for(label)
+        available = self._available
+        choice = max(available, default=None) if number is None else number
+        if name != self.name or choice is None or choice not in available:
+            request = f"Latest({name})" if number is None else f"Specific({name}, {number})"
+            raise refusal.Refusal("NOT_FOUND", f"Servable not found for request: {request}")
+        return available[choice]
 
-    def labelled(self, label: str) -> int:
+    def number_for(self, label: str) -> int:
+        """Returns the number of the version that has a label.
+
+        Raises:
+            refusal.Refusal: There is no such label.
+        """
         if label not in self.labels:
             raise refusal.invalid(f"Unrecognized servable version label: {label}")
         return self.labels[label]
 
-    def states(self, name: str, number: int | None = None) -> dict[int, State]:
-        """Returns the state of one version or of all, the newest first.
+    def statuses(self, name: str, number: int | None = None) -> dict[int, VersionStatus]:
+        """Returns the status of one version or of all, the newest first.
 
         Raises:
-            refusal.Refused: there is none.
+            refusal.Refusal: There is no such version.
         """
-        known = dict(self._states) if name == self.name else {}
-        if number is None and not known:
-            raise refusal.Refused("NOT_FOUND", f"Could not find any versions of model {name}")
+        statuses = dict(self._statuses) if name == self.name else {}
+        if number is None and not statuses:
+            raise refusal.Refusal("NOT_FOUND", f"Could not find any versions of model {name}")
         if number is None:
-            return dict(sorted(known.items(), reverse=True))
-        if number not in known:
-            raise refusal.Refused("NOT_FOUND", f"Could not find version {number} of model {name}")
-        return {number: known[number]}
+            return dict(sorted(statuses.items(), reverse=True))
+        if number not in statuses:
+            raise refusal.Refusal("NOT_FOUND", f"Could not find version {number} of model {name}")
+        return {number: statuses[number]}
 
     def poll(self) -> None:
-        """Loads what is new, and lets go what is served no longer once the newest is there."""
-        with self._polling:
-            there = self._there()
-            newest = next((n for n in sorted(there, reverse=True) if self._get(n)), None)
-            for number in there & set(self.labels.values()):
-                self._get(number)
-            if newest is None:  # nothing to go on to: what is loaded stays
+        """Loads new versions, and unloads old ones once the newest is loaded."""
+        with self._lock:
+            numbers = self._list_numbers()
+            newest = next((n for n in sorted(numbers, reverse=True) if self._try_to_load(n)), None)
+            for number in numbers & set(self.labels.values()):
+                self._try_to_load(number)
+            if newest is None:  # nothing to replace the loaded versions by: they stay
                 return
-            wanted = {newest, *self.labels.values()}
-            gone = set(self._loaded) - wanted
-            self._loaded = {n: version for n, version in self._loaded.items() if n in wanted}
-            for number in gone:
-                self._states[number] = State("END")
-                _log.info("version %d: let go", number)
-        if gone:
+            numbers_to_keep = {newest, *self.labels.values()}
+            obsolete = set(self._available) - numbers_to_keep
+            self._available = {n: v for n, v in self._available.items() if n in numbers_to_keep}
+            for number in obsolete:
+                self._statuses[number] = VersionStatus("END")
+                _log.info("version %d: unloaded", number)
+        if obsolete:
             gc.collect()  # graphs refer to themselves
 
-    def refuse_missing(self) -> None:
-        """Raises UserError unless something is served, and all labels name something."""
-        if missing := [f"{n}={v}" for n, v in self.labels.items() if v not in self._loaded]:
+    def require_available(self) -> None:
+        """Raises UserError unless a version is loaded, and that of each label."""
+        missing = [f"{n}={v}" for n, v in self.labels.items() if v not in self._available]
+        if missing:
             raise errors.UserError(
-                f"{self.folder}: no version that loads for --label {', '.join(missing)}."
+                f"{self.folder}: --label {', '.join(missing)}: there is no such version, or it "
+                "does not load."
             )
-        if not self._loaded:
-            why = "; ".join(
-                f"version {number}: {state.message}" for number, state in self._states.items()
+        if not self._available:
+            reasons = "; ".join(
+                f"version {number}: {status.message}" for number, status in self._statuses.items()
             )
             raise errors.UserError(
-                f"{self.folder}: {why or 'no folder of a version in it'}. Expected an export, as "
+                f"{self.folder}: {reasons or 'it contains no version'}. Expected an export, as "
                 "`camformer-tf export RUN_DIR OUT_DIR` writes it."
             )
 
-    def _there(self) -> set[int]:
+    def _list_numbers(self) -> set[int]:
         try:
-            found = set(exportdir.versions(self.folder))
+            numbers = set(exportdir.versions(self.folder))
         except OSError:
-            found = set()
-        if self._loaded and not found:
-            _log.warning("%s: holds no version any more; what is loaded stays", self.folder)
-        return found
+            numbers = set()
+        if self._available and not numbers:
+            _log.warning("%s: no version left in it; the loaded ones stay", self.folder)
+        return numbers
 
-    def _get(self, number: int) -> bool:
-        """Returns whether a version is loaded, after trying to: a broken one again if changed."""
-        if number in self._loaded:
+    def _try_to_load(self, number: int) -> bool:
+        """Returns whether a version is loaded; one that failed is tried again if it changed."""
+        if number in self._available:
             return True
         folder = self.folder / str(number)
-        looks = _looks(folder)
-        if self._broken.get(number) == looks:
+        fingerprint = _fingerprint(folder)
+        if self._failures.get(number) == fingerprint:
             return False
-        self._states[number] = State("LOADING")
+        self._statuses[number] = VersionStatus("LOADING")
         try:
             version = self._load(folder)
-        except Exception as error:  # of any kind: what is served must not end for it
-            self._broken[number] = looks
-            words = " ".join(str(error).split())[:500] or type(error).__name__
-            self._states[number] = State("END", getattr(error, "code", "UNKNOWN"), words)
-            _log.error("version %d: cannot be loaded: %s", number, words)
-            self._report(False)
+        except Exception as error:  # of any type: it must not end the server
+            self._failures[number] = fingerprint
+            message = " ".join(str(error).split())[:500] or type(error).__name__
+            code = getattr(error, "code", "UNKNOWN")
+            self._statuses[number] = VersionStatus("END", code, message)
+            _log.error("version %d: cannot be loaded: %s", number, message)
+            self._on_load(False)
             return False
-        self._broken.pop(number, None)
-        self._loaded = self._loaded | {number: version}
-        self._states[number] = State("AVAILABLE")
+        self._failures.pop(number, None)
+        self._available = self._available | {number: version}
+        self._statuses[number] = VersionStatus("AVAILABLE")
         _log.info("version %d: loaded", number)
-        self._report(True)
+        self._on_load(True)
         return True
 
 
-def _looks(folder: Path) -> object:
-    """Returns what changes when a folder's files do."""
+def _fingerprint(folder: Path) -> object:
+    """Returns a value that changes when the files of a folder do: paths, sizes, times."""
     try:
         files = sorted(path for path in folder.rglob("*") if path.is_file())
         return [(str(f), f.stat().st_size, f.stat().st_mtime_ns) for f in files]

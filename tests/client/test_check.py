@@ -9,7 +9,7 @@ from camformer_tf import errors, exportdir, recipe
 from camformer_tf.client import check
 from camformer_tf.export import export
 from camformer_tf.model import predict, rescnn
-from camformer_tf.server import options, server
+from camformer_tf.server import server
 
 
 @pytest.fixture(scope="module")
@@ -25,10 +25,8 @@ def exports(replicates, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def urls(exports):
-    with server.background(
-        exports / "ours", options.ServerOptions(port=0, grpc_port=0)
-    ) as addresses:
-        yield {"http": addresses.http, "grpc": f"grpc://{addresses.grpc}"}
+    with server.serve(exports / "ours", port=0, grpc_port=0) as running:
+        yield {"http": running.url, "grpc": f"grpc://{running.grpc}"}
 
 
 @pytest.mark.parametrize("way", ["http", "grpc"])

@@ -16,7 +16,7 @@ from camformer_tf.client import client, connection
 from camformer_tf.data import predictions, rows, rules
 from camformer_tf.export import export
 from camformer_tf.model import predict
-from camformer_tf.server import options, server
+from camformer_tf.server import server
 
 WAYS = ("http", "grpc")
 
@@ -30,8 +30,8 @@ def exported(replicates, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def urls(exported):
-    with server.background(exported, options.ServerOptions(port=0, grpc_port=0)) as addresses:
-        yield {"http": addresses.http, "grpc": f"grpc://{addresses.grpc}"}
+    with server.serve(exported, port=0, grpc_port=0) as running:
+        yield {"http": running.url, "grpc": f"grpc://{running.grpc}"}
 
 
 @pytest.fixture

@@ -14,11 +14,11 @@ SCALAR = models.Tensor(np.dtype(np.float32), "float", ())
 
 
 class Model:
-    """Doubles numbers, remembers its calls, and waits where it is told to."""
+    """Doubles numbers, remembers its calls, and waits for `resume` in each."""
 
     def __init__(self, tensor=NUMBERS):
-        self.calls, self.held, self.entered = [], threading.Event(), threading.Event()
-        self.held.set()
+        self.calls, self.resume, self.in_call = [], threading.Event(), threading.Event()
+        self.resume.set()
         self.signature = models.Signature(
             "double", "", {"x": tensor}, {"y": tensor}, self.call, definition=None
         )
@@ -26,8 +26,8 @@ class Model:
 
     def call(self, arrays):
         self.calls.append(arrays["x"])
-        self.entered.set()
-        self.held.wait(10)
+        self.in_call.set()
+        self.resume.wait(10)
         if (arrays["x"] == -13).any():
             raise refusal.invalid("-13 brings bad luck")
         if (arrays["x"] == -666).any():
@@ -35,12 +35,12 @@ class Model:
         return {"y": arrays["x"] * 2}
 
 
-def run(scenario, max_rows=8, max_queue=1000, wait=0.0, tensor=NUMBERS):
+def run(scenario, max_rows=8, max_queue=1000, max_wait=0.0, tensor=NUMBERS):
     """Runs a scenario (batcher, model) in a loop of its own."""
     model = Model(tensor)
 
     async def main():
-        batcher = batching.Batcher(max_rows, max_queue, wait)
+        batcher = batching.Batcher(max_rows, max_queue, max_wait)
 
         def submit(*numbers):
             x = np.array(numbers if tensor.shape else numbers[0], np.float32)
@@ -49,56 +49,56 @@ def run(scenario, max_rows=8, max_queue=1000, wait=0.0, tensor=NUMBERS):
         try:
             return await asyncio.wait_for(scenario(submit, model, batcher), 20)
         finally:
-            model.held.set()
+            model.resume.set()
             batcher.close()
 
     return asyncio.run(main()), model
 
 
 async def busy(submit, model):
-    """Keeps the model computing one row until it is let go, and returns that row's answer."""
-    model.held.clear()
-    model.entered.clear()
+    """Makes the model compute one row until `resume` is set, and returns the row's future."""
+    model.resume.clear()
+    model.in_call.clear()
     first = submit(0)
-    await asyncio.to_thread(model.entered.wait, 10)
+    await asyncio.to_thread(model.in_call.wait, 10)
     return first
 
 
 def test_rows_of_requests_that_wait_share_one_call():
     async def scenario(submit, model, batcher):
         first = await busy(submit, model)
-        others = [submit(1), submit(2, 3), submit(4)]
-        assert batcher.queued == 4
-        model.held.set()
-        return [answer["y"].tolist() for answer in await asyncio.gather(first, *others)]
+        futures = [submit(1), submit(2, 3), submit(4)]
+        assert batcher.queue_rows == 4
+        model.resume.set()
+        return [answer["y"].tolist() for answer in await asyncio.gather(first, *futures)]
 
     answers, model = run(scenario)
     assert answers == [[0], [2], [4, 6], [8]]
     assert len(model.calls) == 2 and sorted(model.calls[1]) == [1, 2, 3, 4]
 
 
-def test_of_many_requests_each_gets_its_own_rows_back():
+def test_each_of_many_requests_gets_its_own_rows():
     rng = np.random.default_rng(0)
     sizes = [0, 1, 1, 2, 7, 8, 9, 30, 100] * 30
     requests = [rng.random(size, np.float32) for size in sizes]
 
     async def scenario(submit, model, batcher):
-        async def client(mine):
-            for x in mine:
+        async def client(arrays):
+            for x in arrays:
                 np.testing.assert_array_equal((await submit(*x))["y"], x * 2)
 
         await asyncio.gather(*(client(requests[i::64]) for i in range(64)))
-        assert batcher.queued == 0
+        assert batcher.queue_rows == 0
 
     _, model = run(scenario, max_queue=10_000)
     assert max(map(len, model.calls)) == 8
 
 
-def test_a_large_request_does_not_hold_up_a_small_one():
+def test_a_large_request_does_not_delay_a_small_one():
     async def scenario(submit, model, batcher):
         first = await busy(submit, model)
         large, small = submit(*range(100)), submit(1000)
-        model.held.set()
+        model.resume.set()
         await asyncio.gather(first, small)
         return (await large)["y"].tolist()
 
@@ -110,15 +110,15 @@ def test_a_large_request_does_not_hold_up_a_small_one():
 def test_large_requests_share_the_model_evenly():
     async def scenario(submit, model, batcher):
         first = await busy(submit, model)
-        both = submit(*range(0, 40)), submit(*range(100, 140))
-        model.held.set()
-        await asyncio.gather(first, *both)
+        futures = submit(*range(0, 40)), submit(*range(100, 140))
+        model.resume.set()
+        await asyncio.gather(first, *futures)
 
     _, model = run(scenario)
     assert all(sum(call < 100) == 4 for call in model.calls[1:])
 
 
-def test_an_idle_model_starts_at_once():
+def test_an_idle_model_starts_immediately():
     async def scenario(submit, model, batcher):
         start = time.monotonic()
         await submit(1)
@@ -128,26 +128,26 @@ def test_an_idle_model_starts_at_once():
     assert seconds < 1
 
 
-def test_a_call_waits_for_more_rows_where_it_is_told_to():
+def test_a_call_waits_for_more_rows_if_there_is_a_batch_timeout():
     async def scenario(submit, model, batcher):
         answers = [submit(1)]
         await asyncio.sleep(0.01)
-        answers += [submit(i) for i in range(2, 9)]  # full: it need not wait for longer
+        answers += [submit(i) for i in range(2, 9)]  # full: no reason to wait longer
         await asyncio.gather(*answers)
 
-    _, model = run(scenario, wait=15)
+    _, model = run(scenario, max_wait=15)
     assert [len(call) for call in model.calls] == [8]
 
 
-def test_a_full_queue_refuses_and_loses_nothing_that_it_took():
+def test_a_full_queue_refuses_and_still_answers_what_is_in_it():
     async def scenario(submit, model, batcher):
         first = await busy(submit, model)
-        taken = [submit(i) for i in range(10)]
-        with pytest.raises(refusal.Refused, match="full: 10 of 10 rows") as error:
+        futures = [submit(i) for i in range(10)]
+        with pytest.raises(refusal.Refusal, match="full: 10 of 10 rows") as error:
             submit(10)
         assert error.value.code == "UNAVAILABLE"
-        model.held.set()
-        answers = await asyncio.gather(first, *taken)
+        model.resume.set()
+        answers = await asyncio.gather(first, *futures)
         assert (await submit(11))["y"] == 22
         return [answer["y"].tolist() for answer in answers]
 
@@ -155,34 +155,34 @@ def test_a_full_queue_refuses_and_loses_nothing_that_it_took():
     assert answers == [[0], *([2 * i] for i in range(10))]
 
 
-def test_a_request_that_could_never_wait_is_told_so():
+def test_a_request_larger_than_the_queue_is_refused_for_good():
     async def scenario(submit, model, batcher):
-        with pytest.raises(refusal.Refused, match="11 rows, more than the 10") as error:
+        with pytest.raises(refusal.Refusal, match="11 rows, more than the 10") as error:
             submit(*range(11))
         assert error.value.code == "INVALID_ARGUMENT"
 
     run(scenario, max_queue=10)
 
 
-def test_what_is_taken_back_is_not_computed():
+def test_a_cancelled_request_is_not_computed():
     async def scenario(submit, model, batcher):
         first = await busy(submit, model)
-        gone, stays = submit(7, 7, 7), submit(5)
-        gone.cancel()
-        model.held.set()
-        await asyncio.gather(first, stays)
-        assert batcher.queued == 0
+        cancelled_future, future = submit(7, 7, 7), submit(5)
+        cancelled_future.cancel()
+        model.resume.set()
+        await asyncio.gather(first, future)
+        assert batcher.queue_rows == 0
 
     _, model = run(scenario)
     assert not any(7 in call for call in model.calls)
 
 
-def test_a_request_that_the_model_refuses_does_not_spoil_the_others_of_its_call():
+def test_a_request_that_the_model_refuses_does_not_fail_the_others_of_its_call():
     async def scenario(submit, model, batcher):
         first = await busy(submit, model)
         bad, good = submit(-13), submit(5)
-        model.held.set()
-        with pytest.raises(refusal.Refused, match="bad luck"):
+        model.resume.set()
+        with pytest.raises(refusal.Refusal, match="bad luck"):
             await bad
         await first
         return (await good)["y"].tolist()
@@ -191,9 +191,9 @@ def test_a_request_that_the_model_refuses_does_not_spoil_the_others_of_its_call(
     assert answer == [10]
 
 
-def test_after_a_failure_the_model_goes_on():
+def test_a_failure_does_not_stop_the_model():
     async def scenario(submit, model, batcher):
-        with pytest.raises(refusal.Refused) as error:
+        with pytest.raises(refusal.Refusal) as error:
             await submit(-666)
         assert error.value.code == "INTERNAL"
         return (await submit(1))["y"].tolist()
@@ -209,7 +209,7 @@ def test_no_rows_need_no_call():
     assert answer.shape == (0,) and answer.dtype == np.float32 and not model.calls
 
 
-def test_inputs_without_rows_are_called_by_themselves():
+def test_inputs_without_rows_have_a_call_each():
     async def scenario(submit, model, batcher):
         answers = await asyncio.gather(*(submit(i) for i in range(5)))
         return [float(answer["y"]) for answer in answers]
@@ -218,14 +218,14 @@ def test_inputs_without_rows_are_called_by_themselves():
     assert answers == [0, 2, 4, 6, 8] and len(model.calls) == 5
 
 
-def test_a_version_is_let_go_when_its_last_request_is_answered():
+def test_a_version_is_freed_when_its_last_request_is_answered():
     async def scenario(submit, model, batcher):
         first = await busy(submit, model)
         last = submit(1)
         version = weakref.ref(model.version)
         model.version = None
         assert version() is not None
-        model.held.set()
+        model.resume.set()
         await asyncio.gather(first, last)
         end = time.monotonic() + 10
         while version() is not None and time.monotonic() < end:
@@ -235,24 +235,24 @@ def test_a_version_is_let_go_when_its_last_request_is_answered():
     run(scenario)
 
 
-def test_what_waits_when_it_is_closed_is_answered_and_nothing_more_is_taken():
+def test_a_closed_batcher_answers_what_is_in_its_queue_and_refuses_the_rest():
     async def scenario(submit, model, batcher):
         first = await busy(submit, model)
-        taken = submit(*range(50))
+        future = submit(*range(50))
         batcher.close()
-        with pytest.raises(refusal.Refused, match="stopping"):
+        with pytest.raises(refusal.Refusal, match="stopping"):
             submit(1)
-        model.held.set()
+        model.resume.set()
         await first
-        return len((await taken)["y"])
+        return len((await future)["y"])
 
     assert run(scenario)[0] == 50
 
 
 @given(strategies.integers(1, 100_000))
 def test_batches_are_padded_by_an_eighth_at_most(rows):
-    assert rows <= batching.padded(rows) <= rows * 9 / 8
+    assert rows <= batching.batch_size(rows) <= rows * 9 / 8
 
 
 def test_batches_have_few_sizes():
-    assert len({batching.padded(rows) for rows in range(1, 129)}) == 40
+    assert len({batching.batch_size(rows) for rows in range(1, 129)}) == 40

@@ -1,4 +1,4 @@
-"""Whatever is sent, the answer is an error in JSON, or right; never a failure of the server."""
+"""Any request gets an error in JSON or a right answer; none makes the server fail."""
 
 import asyncio
 import gzip
@@ -6,9 +6,9 @@ import json
 
 import pytest
 from hypothesis import HealthCheck, given, settings, strategies
-from support import asgi, toy_export
+from support import asgi
 
-from camformer_tf.server import batching, counters, models, options, rest, service, versions
+from camformer_tf.server import batching, counters, options, rest, service
 
 VALID = json.dumps({"instances": [{"sequence": "ACGT" * 27 + "AC"}, {"sequence": "A"}]}).encode()
 EXAMPLES = b'{"signature_name": "regress", "examples": [{"sequence": "ACGT", "x": [1, 2.5]}]}'
@@ -45,48 +45,45 @@ trees = (requests | values).map(lambda value: json.dumps(value).encode())
 
 
 @strategies.composite
-def damaged(draw):
-    """A valid request with bytes lost, changed or put in."""
+def damaged_bodies(draw):
+    """A valid request with bytes removed, changed or inserted."""
     body = bytearray(draw(strategies.sampled_from([VALID, EXAMPLES]) | trees))
     for _ in range(draw(strategies.integers(1, 3))):
-        at = draw(strategies.integers(0, len(body)))
+        start = draw(strategies.integers(0, len(body)))
         piece = draw(
             strategies.binary(max_size=4) | strategies.sampled_from([b"\0", b'"', b"[" * 5000])
         )
-        body[at : at + draw(strategies.integers(0, 8))] = piece
+        body[start : start + draw(strategies.integers(0, 8))] = piece
     return bytes(body)
 
 
-bodies = strategies.one_of(strategies.binary(max_size=80), trees, damaged())
+bodies = strategies.one_of(strategies.binary(max_size=80), trees, damaged_bodies())
 methods = strategies.sampled_from(["predict", "predict", "regress", "classify"])
 encodings = strategies.sampled_from([None, None, None, None, "gzip", "deflate", "x", "gzip, gzip"])
 
 
 @pytest.fixture(scope="module")
-def ask(tmp_path_factory):
-    """Asks one application in one loop."""
-    folder = tmp_path_factory.mktemp("fuzz") / "toy"
-    toy_export.write(folder, 1)
-    found = versions.Versions(folder, "camformer", {}, lambda path: models.load(path, (1, 4)))
-    found.poll()
+def ask(toy_versions):
+    """Sends all requests to one application in one loop."""
     with asyncio.Runner() as runner:
 
         async def start():
             batcher = batching.Batcher(8, 100)
-            chosen = options.ServerOptions(max_request_bytes=100_000)
-            return rest.app(
-                service.Service(chosen, found, batcher, counters.make(), ready=True)
-            ), batcher
+            server_options = options.ServerOptions(max_request_bytes=100_000)
+            running = service.Service(
+                server_options, toy_versions, batcher, counters.Counters(), ready=True
+            )
+            return rest.app(running), batcher
 
         app, batcher = runner.run(start())
-        yield lambda *arguments, **more: runner.run(asgi.ask(app, *arguments, **more))
+        yield lambda *arguments, **fields: runner.run(asgi.ask(app, *arguments, **fields))
         batcher.close()
 
 
-def check(answer, body):
-    """Returns whether a body was refused."""
+def is_refusal(answer, body):
+    """Returns whether a body was refused; fails if the server did."""
     if answer.status == 200:
-        assert isinstance(json.loads(body), dict)  # it can be read, so it may be right
+        assert isinstance(json.loads(body), dict)  # readable, so it may be right
         assert answer.json().keys() <= {"predictions", "outputs", "results"}
         return False
     assert 400 <= answer.status < 500, (answer, body)
@@ -95,30 +92,30 @@ def check(answer, body):
 
 
 @pytest.mark.slow
-def test_of_ten_thousand_malformed_bodies_none_breaks_the_server(ask):
-    refused = 0
+def test_no_malformed_body_of_ten_thousand_breaks_the_server(ask):
+    refusals = 0
 
     @settings(max_examples=13_000, database=None, suppress_health_check=list(HealthCheck))
     @given(bodies, methods, encodings)
     def send(body, method, encoding):
-        nonlocal refused
+        nonlocal refusals
         headers = [] if encoding is None else [("content-encoding", encoding)]
         path = f"/v1/models/camformer:{method}"
-        refused += check(ask("POST", path, body, headers=headers), body)
+        refusals += is_refusal(ask("POST", path, body, headers=headers), body)
 
     send()
-    assert refused >= 10_000
+    assert refusals >= 10_000
     assert ask("POST", "/v1/models/camformer:predict", VALID).status == 200
 
 
 @settings(max_examples=200)
 @given(trees)
-def test_what_is_zipped_is_judged_as_what_is_not(ask, body):
+def test_a_gzipped_body_gets_the_same_answer_as_a_plain_one(ask, body):
     path = "/v1/models/camformer:predict"
     plain = ask("POST", path, body)
-    zipped = ask("POST", path, gzip.compress(body), headers=[("content-encoding", "gzip")])
-    assert (plain.status, plain.body) == (zipped.status, zipped.body)
-    check(plain, body)
+    answer = ask("POST", path, gzip.compress(body), headers=[("content-encoding", "gzip")])
+    assert (plain.status, plain.body) == (answer.status, answer.body)
+    is_refusal(plain, body)
 
 
 @settings(max_examples=300)

@@ -13,121 +13,145 @@ def folder(tmp_path):
     return tmp_path / "exports"
 
 
-def make(folder, number, content="good"):
-    (folder / str(number)).mkdir(parents=True)
-    (folder / str(number) / "saved_model.pb").write_text(content)
+def write(folder, name, content="good"):
+    (folder / str(name)).mkdir(parents=True)
+    (folder / str(name) / "saved_model.pb").write_text(content)
 
 
 def load(path):
-    """Loads what says that it is good."""
+    """Loads a folder whose content is "good"."""
     text = (path / "saved_model.pb").read_text()
     if text != "good":
         raise OSError(f"cannot parse {text}")
     return models.Version(int(path.name), {}, None)
 
 
-def watched(folder, **labels):
-    found = versions.Versions(folder, "m", labels, load)
-    found.poll()
-    return found
+def poll(folder, **labels):
+    """Returns the versions of a folder after the first poll."""
+    served = versions.Versions(folder, "m", labels, load)
+    served.poll()
+    return served
 
 
-def state(found, number):
-    return found.states("m", number)[number].state
+def state(served, number):
+    return served.statuses("m", number)[number].state
 
 
 def test_the_newest_version_is_served(folder):
     for number in (1, 2, 10):
-        make(folder, number)
-    make(folder, "x3")
-    found = watched(folder)
-    assert found.find("m").number == found.newest == 10
-    with pytest.raises(refusal.Refused, match=r"Specific\(m, 2\)"):
-        found.find("m", 2)
+        write(folder, number)
+    write(folder, "x3")
+    served = poll(folder)
+    assert served.find("m").number == served.newest == 10
+    with pytest.raises(refusal.Refusal, match=r"Specific\(m, 2\)"):
+        served.find("m", 2)
 
 
-def test_a_newer_version_takes_over_and_the_old_one_is_let_go(folder):
-    make(folder, 1)
-    found = watched(folder)
-    old = weakref.ref(found.find("m"))
-    make(folder, 2)
-    found.poll()
-    assert found.find("m").number == 2
-    assert (state(found, 1), state(found, 2)) == ("END", "AVAILABLE")
+@pytest.mark.parametrize("name", ["²", "01", "٣", "-4", "+5", "6.0", " 7"])
+def test_a_folder_that_is_not_named_by_a_number_is_ignored(folder, name):
+    write(folder, 1)
+    write(folder, name)
+    served = poll(folder)
+    assert set(served.statuses("m")) == {1}
+    served.require_available()
+
+
+def test_a_newer_version_replaces_the_old_one_which_is_unloaded(folder):
+    write(folder, 1)
+    served = poll(folder)
+    old = weakref.ref(served.find("m"))
+    write(folder, 2)
+    served.poll()
+    assert served.find("m").number == 2
+    assert (state(served, 1), state(served, 2)) == ("END", "AVAILABLE")
     assert old() is None
 
 
-def test_who_has_the_old_version_keeps_it(folder):
-    make(folder, 1)
-    found = watched(folder)
-    held = found.find("m")
-    make(folder, 2)
-    found.poll()
-    assert held.number == 1
+def test_a_request_keeps_the_version_that_it_has(folder):
+    write(folder, 1)
+    served = poll(folder)
+    old = served.find("m")
+    write(folder, 2)
+    served.poll()
+    assert old.number == 1
 
 
-def test_a_label_keeps_its_version(folder):
-    make(folder, 1)
-    make(folder, 2)
-    found = watched(folder, stable=1)
-    make(folder, 3)
-    found.poll()
-    assert found.find("m", label="stable").number == 1 and found.find("m").number == 3
-    with pytest.raises(refusal.Refused, match="Specific"):
-        found.find("m", 2)
+def test_a_label_keeps_its_version_loaded(folder):
+    write(folder, 1)
+    write(folder, 2)
+    served = poll(folder, stable=1)
+    write(folder, 3)
+    served.poll()
+    assert served.find("m", label="stable").number == 1 and served.find("m").number == 3
+    with pytest.raises(refusal.Refusal, match="Specific"):
+        served.find("m", 2)
+    with pytest.raises(refusal.Refusal, match="Unrecognized servable version label: new"):
+        served.find("m", label="new")
 
 
 def test_a_broken_version_is_reported_and_the_old_one_stays(folder):
-    make(folder, 1)
-    found = watched(folder)
-    make(folder, 2, "broken")
-    found.poll()
-    assert found.find("m").number == 1
-    status = found.states("m")[2]
+    write(folder, 1)
+    served = poll(folder)
+    write(folder, 2, "broken")
+    served.poll()
+    assert served.find("m").number == 1
+    status = served.statuses("m")[2]
     assert status.state == "END" and status.code != "OK" and status.message == "cannot parse broken"
 
 
-def test_a_broken_version_is_tried_again_when_it_has_changed_and_not_before(folder):
-    make(folder, 1)
-    make(folder, 2, "half")
-    tried = []
+def test_a_broken_version_is_tried_again_only_when_its_files_change(folder):
+    write(folder, 1)
+    write(folder, 2, "half")
+    attempts, outcomes = [], []
 
-    def counted(path):
-        tried.append(path.name)
+    def load_and_count(path):
+        attempts.append(path.name)
         return load(path)
 
-    found = versions.Versions(folder, "m", {}, counted)
+    served = versions.Versions(folder, "m", {}, load_and_count, outcomes.append)
     for _ in range(3):
-        found.poll()
-    assert tried == ["2", "1"]
+        served.poll()
+    assert attempts == ["2", "1"] and outcomes == [False, True]
     (folder / "2" / "saved_model.pb").write_text("good")
-    found.poll()
-    assert tried == ["2", "1", "2"] and found.find("m").number == 2
+    served.poll()
+    assert attempts == ["2", "1", "2"] and served.find("m").number == 2
+    assert outcomes == [False, True, True]
 
 
-def test_a_version_that_disappears_is_unloaded_only_if_another_is_there(folder):
-    make(folder, 1)
-    make(folder, 2)
-    found = watched(folder)
+def test_a_version_that_disappears_is_unloaded_only_if_another_is_left(folder):
+    write(folder, 1)
+    write(folder, 2)
+    served = poll(folder)
     shutil.rmtree(folder / "2")
-    found.poll()
-    assert found.find("m").number == 1 and state(found, 2) == "END"
+    served.poll()
+    assert served.find("m").number == 1 and state(served, 2) == "END"
     shutil.rmtree(folder)
-    found.poll()
-    assert found.find("m").number == 1
+    served.poll()
+    assert served.find("m").number == 1
 
 
-def test_where_nothing_loads_it_says_why(folder):
+def test_statuses_are_those_of_the_model_newest_first(folder):
+    write(folder, 1)
+    write(folder, 2)
+    served = poll(folder, stable=1)
+    assert list(served.statuses("m")) == [2, 1]
+    with pytest.raises(refusal.Refusal, match="any versions of model x"):
+        served.statuses("x")
+    with pytest.raises(refusal.Refusal, match="version 3 of model m"):
+        served.statuses("m", 3)
+
+
+def test_the_message_says_why_nothing_loads(folder):
     folder.mkdir()
-    with pytest.raises(errors.UserError, match="no folder of a version in it"):
-        watched(folder).refuse_missing()
-    make(folder, 1, "broken")
+    with pytest.raises(errors.UserError, match="it contains no version"):
+        poll(folder).require_available()
+    write(folder, 1, "broken")
     with pytest.raises(errors.UserError, match="version 1: cannot parse broken"):
-        watched(folder).refuse_missing()
-    make(folder, 2)
-    with pytest.raises(errors.UserError, match="--label stable=1"):
-        watched(folder, stable=1).refuse_missing()
-    watched(folder).refuse_missing()
+        poll(folder).require_available()
+    write(folder, 2)
+    with pytest.raises(errors.UserError, match="--label stable=1: there is no such version"):
+        poll(folder, stable=1).require_available()
+    poll(folder).require_available()
 
 
 def test_a_damaged_savedmodel_is_broken(folder):
@@ -135,8 +159,8 @@ def test_a_damaged_savedmodel_is_broken(folder):
     (folder / "1" / "variables" / "variables.index").unlink()
     shutil.copytree(folder / "1", folder / "2")
     (folder / "2" / "saved_model.pb").write_bytes(b"\xff\xff")
-    found = versions.Versions(folder, "m", {}, lambda path: models.load(path, (1,)))
-    found.poll()
-    states = found.states("m")
-    assert [states[number].state for number in (1, 2)] == ["END"] * 2
-    assert all(states[number].message for number in (1, 2))
+    served = versions.Versions(folder, "m", {}, lambda path: models.load(path, (1,)))
+    served.poll()
+    statuses = served.statuses("m")
+    assert [statuses[number].state for number in (1, 2)] == ["END"] * 2
+    assert all(statuses[number].message for number in (1, 2))

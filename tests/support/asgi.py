@@ -16,22 +16,22 @@ class Answer:
 
 
 async def ask(app, method: str, path: str, *pieces: bytes, headers=(), cut: bool = False) -> Answer:
-    """Sends a body in pieces; where `cut`, the client goes away after them."""
-    answered, sent = asyncio.Event(), []
-    messages = [
+    """Sends a body in pieces; with `cut`, the client disconnects after them."""
+    is_answered, responses = asyncio.Event(), []
+    requests = [
         {"type": "http.request", "body": piece, "more_body": cut or i + 1 < len(pieces)}
         for i, piece in enumerate(pieces or (b"",))
     ]
-    messages += [{"type": "http.disconnect"}] * cut
+    requests += [{"type": "http.disconnect"}] * cut
 
     async def receive():
-        if messages:
-            return messages.pop(0)
-        await answered.wait()
+        if requests:
+            return requests.pop(0)
+        await is_answered.wait()
         return {"type": "http.disconnect"}
 
     async def send(message):
-        sent.append(message)
+        responses.append(message)
 
     scope = {
         "type": "http", "asgi": {"version": "3.0"}, "http_version": "1.1", "method": method,
@@ -40,8 +40,17 @@ async def ask(app, method: str, path: str, *pieces: bytes, headers=(), cut: bool
         "client": ("127.0.0.1", 1), "server": ("127.0.0.1", 80),
     }  # fmt: skip
     await app(scope, receive, send)
-    answered.set()
-    if not sent:
+    is_answered.set()
+    if not responses:
         return Answer(0, {}, b"")
-    found = {k.decode().lower(): v.decode() for k, v in sent[0]["headers"]}
-    return Answer(sent[0]["status"], found, b"".join(m.get("body", b"") for m in sent[1:]))
+    start, *chunks = responses
+    fields = {k.decode().lower(): v.decode() for k, v in start["headers"]}
+    return Answer(start["status"], fields, b"".join(chunk.get("body", b"") for chunk in chunks))
+
+
+def error_message(answer: Answer, status: int = 400) -> str:
+    """Returns the message of an error, which must have the form of TensorFlow Serving's."""
+    assert answer.status == status
+    assert answer.headers["content-type"] == "application/json"
+    assert set(answer.json()) == {"error"}
+    return answer.json()["error"]
