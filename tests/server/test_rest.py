@@ -26,10 +26,10 @@ def test_rows_and_columns_get_the_numbers_of_the_model(ask, toy_signatures, sequ
 
 
 def test_strings_may_be_in_base64(ask, sequences):
-    coded = {"b64": base64.b64encode(sequences[0].encode()).decode()}
+    encoding = {"b64": base64.b64encode(sequences[0].encode()).decode()}
     plain = ask("POST", PREDICT, {"instances": [sequences[0]]})
-    assert ask("POST", PREDICT, {"instances": [coded]}).body == plain.body
-    assert ask("POST", PREDICT, {"instances": [{"sequence": coded}]}).body == plain.body
+    assert ask("POST", PREDICT, {"instances": [encoding]}).body == plain.body
+    assert ask("POST", PREDICT, {"instances": [{"sequence": encoding}]}).body == plain.body
 
 
 def test_nan_is_a_bare_word(ask):

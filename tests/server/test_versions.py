@@ -28,74 +28,74 @@ def load(path):
 
 def poll(folder, **labels):
     """Returns the versions of a folder after the first poll."""
-    served = versions.Versions(folder, "m", labels, load)
-    served.poll()
-    return served
+    model_versions = versions.Versions(folder, "m", labels, load)
+    model_versions.poll()
+    return model_versions
 
 
-def state(served, number):
-    return served.statuses("m", number)[number].state
+def state(model_versions, number):
+    return model_versions.statuses("m", number)[number].state
 
 
 def test_the_newest_version_is_served(folder):
     for number in (1, 2, 10):
         write(folder, number)
     write(folder, "x3")
-    served = poll(folder)
-    assert served.find("m").number == served.newest == 10
+    model_versions = poll(folder)
+    assert model_versions.find("m").number == model_versions.newest == 10
     with pytest.raises(refusal.Refusal, match=r"Specific\(m, 2\)"):
-        served.find("m", 2)
+        model_versions.find("m", 2)
 
 
 @pytest.mark.parametrize("name", ["²", "01", "٣", "-4", "+5", "6.0", " 7"])
 def test_a_folder_that_is_not_named_by_a_number_is_ignored(folder, name):
     write(folder, 1)
     write(folder, name)
-    served = poll(folder)
-    assert set(served.statuses("m")) == {1}
-    served.require_available()
+    model_versions = poll(folder)
+    assert set(model_versions.statuses("m")) == {1}
+    model_versions.require_available()
 
 
 def test_a_newer_version_replaces_the_old_one_which_is_unloaded(folder):
     write(folder, 1)
-    served = poll(folder)
-    old = weakref.ref(served.find("m"))
+    model_versions = poll(folder)
+    old = weakref.ref(model_versions.find("m"))
     write(folder, 2)
-    served.poll()
-    assert served.find("m").number == 2
-    assert (state(served, 1), state(served, 2)) == ("END", "AVAILABLE")
+    model_versions.poll()
+    assert model_versions.find("m").number == 2
+    assert (state(model_versions, 1), state(model_versions, 2)) == ("END", "AVAILABLE")
     assert old() is None
 
 
 def test_a_request_keeps_the_version_that_it_has(folder):
     write(folder, 1)
-    served = poll(folder)
-    old = served.find("m")
+    model_versions = poll(folder)
+    old = model_versions.find("m")
     write(folder, 2)
-    served.poll()
+    model_versions.poll()
     assert old.number == 1
 
 
 def test_a_label_keeps_its_version_loaded(folder):
     write(folder, 1)
     write(folder, 2)
-    served = poll(folder, stable=1)
+    model_versions = poll(folder, stable=1)
     write(folder, 3)
-    served.poll()
-    assert served.find("m", label="stable").number == 1 and served.find("m").number == 3
+    model_versions.poll()
+    assert model_versions.find("m", label="stable").number == 1 and model_versions.find("m").number == 3
     with pytest.raises(refusal.Refusal, match="Specific"):
-        served.find("m", 2)
+        model_versions.find("m", 2)
     with pytest.raises(refusal.Refusal, match="Unrecognized servable version label: new"):
-        served.find("m", label="new")
+        model_versions.find("m", label="new")
 
 
 def test_a_broken_version_is_reported_and_the_old_one_stays(folder):
     write(folder, 1)
-    served = poll(folder)
+    model_versions = poll(folder)
     write(folder, 2, "broken")
-    served.poll()
-    assert served.find("m").number == 1
-    status = served.statuses("m")[2]
+    model_versions.poll()
+    assert model_versions.find("m").number == 1
+    status = model_versions.statuses("m")[2]
     assert status.state == "END" and status.code != "OK" and status.message == "cannot parse broken"
 
 
@@ -108,37 +108,37 @@ def test_a_broken_version_is_tried_again_only_when_its_files_change(folder):
         attempts.append(path.name)
         return load(path)
 
-    served = versions.Versions(folder, "m", {}, load_and_count, outcomes.append)
+    model_versions = versions.Versions(folder, "m", {}, load_and_count, outcomes.append)
     for _ in range(3):
-        served.poll()
+        model_versions.poll()
     assert attempts == ["2", "1"] and outcomes == [False, True]
     (folder / "2" / "saved_model.pb").write_text("good")
-    served.poll()
-    assert attempts == ["2", "1", "2"] and served.find("m").number == 2
+    model_versions.poll()
+    assert attempts == ["2", "1", "2"] and model_versions.find("m").number == 2
     assert outcomes == [False, True, True]
 
 
 def test_a_version_that_disappears_is_unloaded_only_if_another_is_left(folder):
     write(folder, 1)
     write(folder, 2)
-    served = poll(folder)
+    model_versions = poll(folder)
     shutil.rmtree(folder / "2")
-    served.poll()
-    assert served.find("m").number == 1 and state(served, 2) == "END"
+    model_versions.poll()
+    assert model_versions.find("m").number == 1 and state(model_versions, 2) == "END"
     shutil.rmtree(folder)
-    served.poll()
-    assert served.find("m").number == 1
+    model_versions.poll()
+    assert model_versions.find("m").number == 1
 
 
 def test_statuses_are_those_of_the_model_newest_first(folder):
     write(folder, 1)
     write(folder, 2)
-    served = poll(folder, stable=1)
-    assert list(served.statuses("m")) == [2, 1]
+    model_versions = poll(folder, stable=1)
+    assert list(model_versions.statuses("m")) == [2, 1]
     with pytest.raises(refusal.Refusal, match="any versions of model x"):
-        served.statuses("x")
+        model_versions.statuses("x")
     with pytest.raises(refusal.Refusal, match="version 3 of model m"):
-        served.statuses("m", 3)
+        model_versions.statuses("m", 3)
 
 
 def test_the_message_says_why_nothing_loads(folder):
@@ -159,8 +159,8 @@ def test_a_damaged_savedmodel_is_broken(folder):
     (folder / "1" / "variables" / "variables.index").unlink()
     shutil.copytree(folder / "1", folder / "2")
     (folder / "2" / "saved_model.pb").write_bytes(b"\xff\xff")
-    served = versions.Versions(folder, "m", {}, lambda path: models.load(path, (1,)))
-    served.poll()
-    statuses = served.statuses("m")
+    model_versions = versions.Versions(folder, "m", {}, lambda path: models.load(path, (1,)))
+    model_versions.poll()
+    statuses = model_versions.statuses("m")
     assert [statuses[number].state for number in (1, 2)] == ["END"] * 2
     assert all(statuses[number].message for number in (1, 2))
