@@ -13,12 +13,12 @@ import numpy as np
 from camformer_tf import errors, files
 from camformer_tf.data import predictions
 from camformer_tf.evaluation import pairing, scoring
-from camformer_tf.metrics import dream
+from camformer_tf.metrics import dream, dream_subsets
 
 Phase = Literal["full", "public", "private"]
-Teams = Mapping[str, Mapping[str, Mapping[str, float]]]  # see `dream.published`
+Teams = Mapping[str, Mapping[str, Mapping[str, float]]]  # see `dream.read_published`
 
-_GROUND = dream.SUBSETS["all"].public
+_GROUND = dream_subsets.SUBSETS["all"].public
 _TOLERANCE = 1e-6  # between a measured value and the leaderboard's, which has more digits
 _PHASES = {
     "full": "the whole test set",
@@ -33,9 +33,10 @@ class Challenge:
     """The challenge's files that predictions are judged by.
 
     Attributes:
-        subsets, leaderboard: the folders of `dream.members`; without both, there is no scorecard.
+        subsets, leaderboard: the folders of `dream_subsets.members`; without both, there is no
+            scorecard.
         phase: part of the test set that is scored.
-        teams: published results, see `dream.published`.
+        teams: published results, see `dream.read_published`.
     """
 
     subsets: Path | None
@@ -81,7 +82,7 @@ class Challenge:
             return None
         if self.leaderboard:
             _check_truth(pairs, self.leaderboard / _GROUND)
-        members = dream.members(self.phase, pairs.sequences, self.subsets, self.leaderboard)
+        members = dream_subsets.members(self.phase, pairs.sequences, self.subsets, self.leaderboard)
         return dream.score(pairs.expression, pairs.prediction, members, resamples=resamples)
 
 
@@ -108,7 +109,7 @@ def load(
         subsets=Path(subsets) if subsets else None,
         leaderboard=Path(leaderboard) if leaderboard else None,
         phase=phase or ("public" if leaderboard and not subsets else "full"),
-        teams=dream.published(Path(published)) if published else {},
+        teams=dream.read_published(Path(published)) if published else {},
     )
 
 

@@ -87,7 +87,7 @@ def calibrate(
         members=calibration.fingerprints(predict.members(paths)),
         scale=mapping,
         band=band,
-        measured=conformal.measured(*check_sample),
+        measured=conformal.assess(*check_sample),
         deciles=tuple(conformal.by_decile(*check_sample)),
     )
     calibration.save(intervals, path, overwrite=overwrite)

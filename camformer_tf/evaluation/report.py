@@ -69,7 +69,7 @@ class Sample:
     Attributes:
         pairs: predictions and measured values.
         card: their scorecard, if there is one.
-        teams: published results, see `dream.published`.
+        teams: published results, see `dream.read_published`.
     """
 
     pairs: pairing.Pairs

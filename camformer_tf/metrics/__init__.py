@@ -1,1 +1,1 @@
-"""Arrays become numbers, in float64 and without TensorFlow."""
+"""Scores of predictions, in float64 and without TensorFlow."""

@@ -1,4 +1,4 @@
-"""Split-conformal intervals: from errors on examples that were held out, how far to trust others.
+"""Split-conformal prediction intervals, from errors on held-out examples.
 
 Source of the method: Lei et al., Distribution-free predictive inference for regression, JASA 2018,
 doi:10.1080/01621459.2017.1307116, section 5.2 for errors measured in units of a spread.
@@ -14,9 +14,16 @@ import numpy as np
 
 @dataclasses.dataclass(frozen=True)
 class Band:
-    """An interval of `quantile` units on both sides of a prediction, a unit being the ensemble's
-    spread plus `floor`: it holds the measured value of a new example with probability `coverage`,
-    over draws of examples like those that it was made from.
+    """The half-width of prediction intervals: quantile * (floor + spread of the ensemble).
+
+    An interval holds the measured value of a new example with probability `coverage`, if the
+    example is drawn like the held-out ones.
+
+    Attributes:
+        coverage: the nominal coverage.
+        quantile: of the held-out errors, in units of floor + spread.
+        floor: the part of the unit that is the same for all examples.
+        n: the number of held-out examples.
     """
 
     coverage: float
@@ -34,8 +41,14 @@ class Band:
 
 @dataclasses.dataclass(frozen=True)
 class Coverage:
-    """What part of n examples their intervals held, how wide these are on average, and between
-    which measured values the examples lie.
+    """The observed coverage of intervals.
+
+    Attributes:
+        n: the number of examples.
+        coverage: the fraction of examples whose measured value lies in their interval.
+        width: the mean width of the intervals.
+        least: the smallest measured value.
+        most: the largest measured value.
     """
 
     n: int
@@ -48,38 +61,50 @@ class Coverage:
 def band(
     expression: np.ndarray, prediction: np.ndarray, spread: np.ndarray | None, coverage: float
 ) -> Band:
-    """Returns the band of held-out examples, (N,) each.
+    """Returns the band of held-out examples.
 
-    The floor is the mean spread, so that an ensemble that happens to agree is not taken to be
-    certain; without spreads, all intervals are equally wide.
+    The floor is the mean spread, so that an interval has a width even where the ensemble agrees by
+    chance; without spreads, all intervals are equally wide.
+
+    Args:
+        expression: measured values, (N,).
+        prediction: predictions, (N,).
+        spread: standard deviations of the ensemble, (N,); None for a single model.
+        coverage: the nominal coverage, between 0 and 1.
 
     Raises:
-        ValueError: fewer examples than the coverage needs.
+        ValueError: there are too few examples for the coverage.
     """
     n = len(expression)
-    place = math.ceil((n + 1) * coverage - 1e-9)
+    place = math.ceil((n + 1) * coverage - 1e-9)  # less rounding, so that 10 * 0.9 gives 9
     if place > n:
         raise ValueError(f"{n} examples are too few for a coverage of {coverage:g}")
     floor = 1.0 if spread is None else float(np.mean(spread)) or 1.0
     unit = floor + (0.0 if spread is None else spread)
-    errors = np.sort(np.abs(expression - prediction) / unit)
+    errors = np.sort(np.abs(expression - prediction) / unit)  # (N,)
     return Band(coverage, float(errors[place - 1]), floor, n)
 
 
-def measured(expression: np.ndarray, lower: np.ndarray, upper: np.ndarray) -> Coverage:
-    """Returns how much of examples, (N,) each, their intervals held."""
-    held = (lower <= expression) & (expression <= upper)
-    least, most = float(expression.min()), float(expression.max())
-    return Coverage(len(expression), float(held.mean()), float((upper - lower).mean()), least, most)
+def assess(expression: np.ndarray, lower: np.ndarray, upper: np.ndarray) -> Coverage:
+    """Returns the coverage of examples, by their measured values and interval ends, (N,) each."""
+    is_covered = (lower <= expression) & (expression <= upper)
+    return Coverage(
+        len(expression),
+        float(is_covered.mean()),
+        float((upper - lower).mean()),
+        float(expression.min()),
+        float(expression.max()),
+    )
 
 
 def by_decile(expression: np.ndarray, lower: np.ndarray, upper: np.ndarray) -> list[Coverage]:
-    """Returns the same for each tenth of the examples by measured value, the lowest first; equal
-    values stay together, so that there may be fewer.
+    """Returns the coverage of each tenth of the examples by measured value, the lowest first.
+
+    Equal values are in the same tenth, so that there may be fewer than ten.
     """
     edges = np.unique(np.quantile(expression, np.linspace(0.1, 0.9, 9)))
-    tenth = np.searchsorted(edges, expression, side="left")
+    tenth = np.searchsorted(edges, expression, side="left")  # (N,), 0..9
     return [
-        measured(*(values[tenth == i] for values in (expression, lower, upper)))
+        assess(*(values[tenth == i] for values in (expression, lower, upper)))
         for i in np.unique(tenth)
     ]

@@ -189,7 +189,9 @@ def _check_pairs(config: recipe.ModelConfig, lengths: list[int]) -> None:
             )
 
 
-def _block(x, block: recipe.BlockConfig, padding: str | int, i: int, seed: int, dtype: str, folded: bool):
+def _block(
+    x, block: recipe.BlockConfig, padding: str | int, i: int, seed: int, dtype: str, folded: bool
+):
     """Convolution → batch normalisation → pooling → ReLU → dropout.
 
     The original pools after ReLU, which is the same: the largest of several is above 0 or not.

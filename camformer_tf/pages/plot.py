@@ -97,7 +97,7 @@ def residuals(expression: np.ndarray, prediction: np.ndarray, against: Mapping[s
 
 def scores(card: dream.Scorecard, teams: Mapping[str, Mapping[str, Mapping[str, float]]]):
     """Returns Pearson's r of every subset as bars, beside those of published results (see
-    `dream.published`).
+    `dream.read_published`).
     """
     figure = _figure(10, 3.8)
     axes = figure.subplots()

@@ -100,7 +100,9 @@ def test_predictions_of_a_part_of_the_test_file_are_refused(challenge_files, pre
         "--dream", challenge_files / "subsets",
     )  # fmt: skip
     assert result.exit_code == 1
-    assert "is not among 999 rows" in result.output and "predict the whole of it" in result.output
+    assert (
+        "is not among 999 rows" in result.output and "Predict the whole test file" in result.output
+    )
 
 
 def test_the_summary_says_that_constant_predictions_have_no_spread():

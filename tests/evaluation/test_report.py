@@ -15,7 +15,7 @@ from support import runs
 from camformer_tf import cli, errors, files, recipe, rundir
 from camformer_tf.data import predictions
 from camformer_tf.evaluation import pairing, report, scoring
-from camformer_tf.metrics import conformal, dream
+from camformer_tf.metrics import conformal, dream, dream_subsets
 from camformer_tf.model import calibration
 
 COLUMNS = [
@@ -179,7 +179,7 @@ def test_a_scorecard_has_places_among_published_results(single, tmp_path):
     p = Y + RNG.normal(0, 1, N)
     subsets = {
         name: dream.SubsetScore(50, 0.9, 0.8, subset.weight)
-        for name, subset in dream.SUBSETS.items()
+        for name, subset in dream_subsets.SUBSETS.items()
     }
     card = dream.Scorecard("full", "recovered", {}, subsets, 0.81, 0.82, 0.815)
     teams = {

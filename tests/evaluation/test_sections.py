@@ -3,7 +3,7 @@ import pandas as pd
 from scipy import stats
 
 from camformer_tf.evaluation import pairing, scoring, sections
-from camformer_tf.metrics import dream
+from camformer_tf.metrics import dream, dream_subsets
 
 RNG = np.random.default_rng(3)
 Y = RNG.normal(8, 2, 300)
@@ -57,7 +57,7 @@ def test_the_spread_of_replicates_is_their_standard_deviation():
 
 
 def test_a_scorecard_has_a_column_of_places_only_beside_teams():
-    subsets = {name: dream.SubsetScore(9, 0.9, 0.8, 1.0) for name in dream.SUBSETS}
+    subsets = {name: dream.SubsetScore(9, 0.9, 0.8, 1.0) for name in dream_subsets.SUBSETS}
     card = dream.Scorecard("full", "official", {}, subsets, 0.81, 0.8, 0.805)
     unranked_card = sections.scorecard(card, {})
     assert "place" not in unranked_card["head"] and len(unranked_card["rows"][0]) == len(

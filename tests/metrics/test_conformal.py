@@ -4,11 +4,11 @@ import pytest
 from camformer_tf.metrics import conformal
 
 
-def test_the_quantile_is_the_error_at_the_place_of_theory():
-    errors = np.arange(1.0, 20.0)  # 19 of them: 90 % of 20 is the 18th
-    made = conformal.band(errors, np.zeros(19), None, 0.9)
-    assert (made.quantile, made.floor, made.n) == (18.0, 1.0, 19)
-    lower, upper = made.ends(np.array([5.0]), None)
+def test_the_quantile_is_the_error_of_rank_n_plus_1_times_coverage():
+    errors = np.arange(1.0, 20.0)  # 19 errors: rank 18 is 90 % of 20
+    band = conformal.band(errors, np.zeros(19), None, 0.9)
+    assert (band.quantile, band.floor, band.n) == (18.0, 1.0, 19)
+    lower, upper = band.ends(np.array([5.0]), None)
     assert (lower.item(), upper.item()) == (-13.0, 23.0)
 
 
@@ -18,35 +18,35 @@ def test_too_few_examples_are_refused():
     conformal.band(np.ones(19), np.zeros(19), None, 0.95)
 
 
-def test_new_examples_are_held_as_often_as_stated():
+def test_intervals_cover_new_examples_at_the_nominal_rate():
     rng = np.random.default_rng(1)
     shares = []
     for _ in range(400):
         spread = rng.exponential(size=300)
         error = rng.normal(size=300) * (0.2 + spread)  # larger where the ensemble disagrees
-        made = conformal.band(error[:200], np.zeros(200), spread[:200], 0.8)
-        lower, upper = made.ends(np.zeros(100), spread[200:])
-        shares.append(conformal.measured(error[200:], lower, upper).coverage)
-    # The expected share lies between 0.8 and 0.8 + 1 / 201; the mean of 400 is known to 2e-3.
+        band = conformal.band(error[:200], np.zeros(200), spread[:200], 0.8)
+        lower, upper = band.ends(np.zeros(100), spread[200:])
+        shares.append(conformal.assess(error[200:], lower, upper).coverage)
+    # The expected share lies between 0.8 and 0.8 + 1 / 201; the mean of 400 is exact to 2e-3.
     assert 0.794 < np.mean(shares) < 0.811
 
 
-def test_intervals_grow_with_the_spread_but_never_to_nothing():
-    made = conformal.Band(coverage=0.9, quantile=2.0, floor=0.5, n=100)
-    lower, upper = made.ends(np.zeros(2), np.array([0.0, 1.0]))
+def test_intervals_grow_with_the_spread_and_have_a_minimum_width():
+    band = conformal.Band(coverage=0.9, quantile=2.0, floor=0.5, n=100)
+    lower, upper = band.ends(np.zeros(2), np.array([0.0, 1.0]))
     np.testing.assert_array_equal(upper - lower, [2.0, 6.0])
 
 
 def test_an_ensemble_of_equal_models_has_intervals_of_one_width():
-    made = conformal.band(np.arange(20.0), np.zeros(20), np.zeros(20), 0.5)
-    assert made.floor == 1.0 and made.quantile == 10.0
+    band = conformal.band(np.arange(20.0), np.zeros(20), np.zeros(20), 0.5)
+    assert band.floor == 1.0 and band.quantile == 10.0
 
 
-def test_coverage_is_measured_for_each_tenth_by_expression():
+def test_coverage_is_assessed_for_each_tenth_by_expression():
     y = np.arange(100.0)
-    found = conformal.by_decile(y, y - 1, np.where(y < 50, y + 1, y - 0.5))
-    assert [one.n for one in found] == [10] * 10
-    assert [one.coverage for one in found] == [1.0] * 5 + [0.0] * 5
-    assert (found[0].least, found[0].most, found[0].width) == (0.0, 9.0, 2.0)
+    deciles = conformal.by_decile(y, y - 1, np.where(y < 50, y + 1, y - 0.5))
+    assert [decile.n for decile in deciles] == [10] * 10
+    assert [decile.coverage for decile in deciles] == [1.0] * 5 + [0.0] * 5
+    assert (deciles[0].least, deciles[0].most, deciles[0].width) == (0.0, 9.0, 2.0)
     ties = conformal.by_decile(np.repeat([3.0, 7.0], 50), np.zeros(100), np.full(100, 5.0))
-    assert [(one.n, one.coverage) for one in ties] == [(50, 1.0), (50, 0.0)]
+    assert [(decile.n, decile.coverage) for decile in ties] == [(50, 1.0), (50, 0.0)]

@@ -11,20 +11,20 @@ from camformer_tf.metrics import correlation
 
 RNG = np.random.default_rng(0)
 NOISE = RNG.normal(size=2000)
-OTHER = 0.7 * NOISE + RNG.normal(size=2000)
-BINS = np.clip(np.rint(11 + 2 * OTHER), 0, 17)
+SIGNAL = 0.7 * NOISE + RNG.normal(size=2000)
+BINS = np.clip(np.rint(11 + 2 * SIGNAL), 0, 17)
 
-# Centred values are at most 1 and right to 2e-16, so a sum of N products is right to some
-# N * 2e-16 of the largest such sum: below 1e-12 for the N <= 2,000 here, and so is r.
+# Centred values are at most 1 and exact to 2e-16, so a sum of N products is exact to about
+# N * 2e-16 of the largest such sum: below 1e-12 for N <= 2,000, and so is r.
 PAIRS = {
-    "random": (NOISE, OTHER),
-    "opposite": (NOISE, -OTHER),
+    "random": (NOISE, SIGNAL),
+    "opposite": (NOISE, -SIGNAL),
     "uncorrelated": (NOISE, RNG.normal(size=2000)),
-    "all tied in tens": (np.rint(NOISE), np.rint(OTHER)),
-    "mostly integers": (np.where(RNG.random(2000) < 0.58, BINS, 11 + 2 * OTHER), NOISE),
-    "float32": (NOISE.astype(np.float32), OTHER.astype(np.float32)),
-    "tiny spread": (NOISE * 1e-300, OTHER),
-    "huge spread": (NOISE * 1e300, OTHER),
+    "all tied in tens": (np.rint(NOISE), np.rint(SIGNAL)),
+    "mostly integers": (np.where(RNG.random(2000) < 0.58, BINS, 11 + 2 * SIGNAL), NOISE),
+    "float32": (NOISE.astype(np.float32), SIGNAL.astype(np.float32)),
+    "tiny spread": (NOISE * 1e-300, SIGNAL),
+    "huge spread": (NOISE * 1e300, SIGNAL),
     "two values": (np.array([1.0, 2.0]), np.array([5.0, -1.0])),
     "one row apart": (np.eye(50)[0], np.arange(50.0)),
 }
@@ -50,7 +50,7 @@ def test_spearman_agrees_with_scipy(case):
 
 
 def exact_pearson(y, p) -> float:
-    """Pearson's r in rational numbers, rounded once at the end."""
+    """Returns Pearson's r in rational numbers, rounded once at the end."""
     y, p = ([Fraction(value) for value in values.tolist()] for values in (y, p))
     n = len(y)
     sy, sp = sum(y), sum(p)
@@ -62,9 +62,9 @@ def exact_pearson(y, p) -> float:
 
 @pytest.mark.parametrize("offset", [1e3, 1e6, 1e9, 1e12, 1e15, -1e15])
 def test_an_offset_costs_no_digits(offset):
-    # Adding the offset rounds the data; the judge sees the rounded values, so nothing is lost.
+    # Adding the offset rounds the data; exact_pearson gets the rounded values, so the results agree.
     y = NOISE + offset
-    assert correlation.pearson(y, OTHER) == pytest.approx(exact_pearson(y, OTHER), abs=1e-12)
+    assert correlation.pearson(y, SIGNAL) == pytest.approx(exact_pearson(y, SIGNAL), abs=1e-12)
 
 
 @pytest.mark.parametrize("count", [2, 3, 10])
@@ -73,7 +73,7 @@ def test_neighbouring_floats_are_told_apart(count):
     assert correlation.pearson(y, np.arange(count)) == pytest.approx(1, abs=1e-12)
 
 
-def test_the_smallest_floats_are_told_apart():
+def test_the_smallest_floats_differ():
     assert correlation.pearson([0, 5e-324], [1, 2]) == pytest.approx(1, abs=1e-12)
 
 
@@ -83,21 +83,21 @@ VALUES = st.floats(-1e6, 1e6) | st.integers(0, 17).map(float)
 @given(st.lists(st.tuples(VALUES, VALUES), min_size=2, max_size=60))
 def test_pearson_agrees_with_exact_arithmetic_on_any_data(rows):
     y, p = np.array(rows).T
-    found = correlation.pearson(y, p)
+    r = correlation.pearson(y, p)
     if len(set(y)) == 1 or len(set(p)) == 1:
-        assert math.isnan(found)
+        assert math.isnan(r)
     else:
-        assert found == pytest.approx(exact_pearson(y, p), abs=1e-12)
+        assert r == pytest.approx(exact_pearson(y, p), abs=1e-12)
 
 
 @given(st.lists(st.tuples(VALUES, VALUES), min_size=2, max_size=60))
 def test_spearman_agrees_with_scipy_on_any_data(rows):
     y, p = np.array(rows).T
-    found = correlation.spearman(y, p)
+    rho = correlation.spearman(y, p)
     if len(set(y)) == 1 or len(set(p)) == 1:
-        assert math.isnan(found)
+        assert math.isnan(rho)
     else:
-        assert found == pytest.approx(stats.spearmanr(y, p).statistic, abs=1e-12)
+        assert rho == pytest.approx(stats.spearmanr(y, p).statistic, abs=1e-12)
 
 
 @given(st.lists(st.floats(allow_nan=False), max_size=60))
@@ -112,7 +112,7 @@ def test_correlations_lie_between_minus_one_and_one_or_are_nan(rows):
         assert math.isnan(r) or -1 <= r <= 1
 
 
-UNDEFINED = {
+WITHOUT_VALUE = {
     "no values": ([], []),
     "one value": ([1.0], [2.0]),
     "a constant truth": ([3.0, 3.0, 3.0], [1.0, 2.0, 3.0]),
@@ -126,10 +126,10 @@ UNDEFINED = {
 
 
 @pytest.mark.filterwarnings("error")
-@pytest.mark.parametrize("case", UNDEFINED)
+@pytest.mark.parametrize("case", WITHOUT_VALUE)
 @pytest.mark.parametrize("function", [correlation.pearson, correlation.spearman])
 def test_an_undefined_correlation_is_nan(function, case):
-    assert math.isnan(function(*UNDEFINED[case]))
+    assert math.isnan(function(*WITHOUT_VALUE[case]))
 
 
 @pytest.mark.parametrize("function", [correlation.pearson, correlation.spearman])
@@ -142,8 +142,8 @@ def test_arrays_of_two_shapes_are_refused(function, y, p):
 
 
 @pytest.mark.parametrize("function", [correlation.pearson, correlation.spearman])
-def test_scores_leave_their_arrays_as_they_are(function):
-    y, p = NOISE.copy(), OTHER.copy()
+def test_scores_do_not_change_their_arguments(function):
+    y, p = NOISE.copy(), SIGNAL.copy()
     function(y, p)
     np.testing.assert_array_equal(y, NOISE)
-    np.testing.assert_array_equal(p, OTHER)
+    np.testing.assert_array_equal(p, SIGNAL)

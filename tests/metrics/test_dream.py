@@ -1,15 +1,13 @@
-import csv
-import json
-import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 import scipy.stats
+from support import small_challenge
 
 from camformer_tf import errors
 from camformer_tf.data import predictions
-from camformer_tf.metrics import dream
+from camformer_tf.metrics import dream, dream_subsets
 
 # Golden values: ../shared/design/reference.md 7.4 and 7.5, recomputed there from published files.
 SUBMISSION = {  # the 2022 submission on the public leaderboard
@@ -76,15 +74,15 @@ def test_file(challenge) -> tuple[list[str], np.ndarray]:
 
 
 def check(card: dream.Scorecard, expected: dict[str, tuple], digits: float = 5e-11) -> None:
-    """Compares to the ten digits that are published."""
+    """Compares with the ten published digits."""
     expected = dict(expected)
     _, r, rho = expected.pop("score")
     assert list(card.subsets) == list(expected)
     for name, (n, pearson, spearman) in expected.items():
-        found = card.subsets[name]
-        assert found.n == n, name
-        assert found.pearson == pytest.approx(pearson, abs=digits), name
-        assert found.spearman == pytest.approx(spearman, abs=digits), name
+        score = card.subsets[name]
+        assert score.n == n, name
+        assert score.pearson == pytest.approx(pearson, abs=digits), name
+        assert score.spearman == pytest.approx(spearman, abs=digits), name
     assert card.score_pearson == pytest.approx(r, abs=digits)
     assert card.score_spearman == pytest.approx(rho, abs=digits)
     assert card.score_overall == pytest.approx((r + rho) / 2, abs=digits)
@@ -95,211 +93,127 @@ def test_the_submission_of_2022_has_its_published_public_scores(challenge, test_
     prediction = np.full(len(sequences), np.nan)
     for position, value in predictions.read_json(challenge / "submission2022_public.json").items():
         prediction[int(position)] = value
-    chosen = dream.members("public", sequences, None, challenge / "public_leaderboard")
-    card = dream.score(expression, prediction, chosen)
+    members = dream_subsets.members("public", sequences, None, challenge / "public_leaderboard")
+    card = dream.score(expression, prediction, members)
     check(card, SUBMISSION | {"score": (None, 0.7632131311, 0.8234462261)})
-    assert chosen.snv_list == "official"
+    assert members.snv_list == "official"
 
 
-@pytest.mark.parametrize("phase", dream.PHASES)
+@pytest.mark.parametrize("phase", dream_subsets.PHASES)
 def test_the_original_has_its_published_scores(challenge, test_file, phase):
     sequences, expression = test_file
     lines = (challenge / "original_seed42_predictions.tsv").read_text().split("\n")
     prediction = np.array([float(line.split("\t")[1]) for line in lines if line])
-    chosen = dream.members(
+    members = dream_subsets.members(
         phase, sequences, challenge / "subsets", challenge / "public_leaderboard"
     )
-    check(dream.score(expression, prediction, chosen), ORIGINAL[phase])
-    assert chosen.snv_list == ("official" if phase == "public" else "recovered")
+    check(dream.score(expression, prediction, members), ORIGINAL[phase])
+    assert members.snv_list == ("official" if phase == "public" else "recovered")
 
 
-def test_the_published_table_of_teams_is_read_and_gives_its_own_scores(challenge):
-    teams = dream.published(challenge / "published" / "sota.csv")
+def test_the_published_table_of_teams_agrees_with_its_scores(challenge):
+    teams = dream.read_published(challenge / "published" / "sota.csv")
     assert len(teams) == 6
-    ours = teams["Camformers"]
+    camformers = teams["Camformers"]
     # The slides' breakdown (reference.md 7.6), three digits.
-    assert round(ours["pearson"]["snv"], 3) == 0.821
-    assert round(ours["spearman"]["native"], 3) == 0.818
+    assert round(camformers["pearson"]["snv"], 3) == 0.821
+    assert round(camformers["spearman"]["native"], 3) == 0.818
     for team in teams.values():
-        r = [team["pearson"][name] ** 2 for name in dream.SUBSETS]
-        rho = [team["spearman"][name] for name in dream.SUBSETS]
-        weights = [subset.weight for subset in dream.SUBSETS.values()]
+        r = [team["pearson"][name] ** 2 for name in dream_subsets.SUBSETS]
+        rho = [team["spearman"][name] for name in dream_subsets.SUBSETS]
+        weights = [subset.weight for subset in dream_subsets.SUBSETS.values()]
         assert np.average(r, weights=weights) == pytest.approx(team["pearson"]["score"], abs=1e-12)
         assert np.average(rho, weights=weights) == pytest.approx(
             team["spearman"]["score"], abs=1e-12
         )
     scores = [team["pearson"]["score"] for team in teams.values()]
-    assert dream.rank(ours["pearson"]["score"], scores) == 5  # the slides: 5th
+    assert dream.rank(camformers["pearson"]["score"], scores) == 5  # the slides: 5th
     assert dream.rank(None, scores) is None
 
 
 # --- a small challenge ---
 
-SEQUENCES = ["".join(row) for row in np.random.default_rng(1).choice(list("ACGT"), (40, 12))]
-
 
 @pytest.fixture
-def small(tmp_path) -> tuple[Path, Path]:
-    """Subset files and leaderboard files of 40 sequences."""
-    subsets, public = tmp_path / "subsets", tmp_path / "public"
-    subsets.mkdir()
-    public.mkdir()
-    singles = {"high": range(8), "low": range(8, 16), "native": [1, 1, 20, 21, 22, 9],
-               "random": range(20, 40), "challenging": range(5, 30)}  # fmt: skip
-    pairs = {"snv": [(i, i + 1) for i in range(30)], "motif_perturbation": [(0, 5), (0, 5), (7, 9)],
-             "motif_tiling": [(3, 3), (4, 30), (8, 2), (30, 4)]}  # fmt: skip
-    for name, positions in singles.items():
-        rows = [["", "tag", SEQUENCES[i], i, ""] for i in positions]
-        write_csv(
-            subsets / dream.SUBSETS[name].members, ["", "tag", "sequence", "pos", "exp"], rows
-        )
-        write_json(public / dream.SUBSETS[name].public, {str(i): 0.0 for i in list(positions)[:3]})
-    for name, members in pairs.items():
-        rows = [[SEQUENCES[a], SEQUENCES[r], a, r] for a, r in members]
-        header = ["alt_sequence", "ref_sequence", "alt_pos", "ref_pos"]
-        write_csv(subsets / dream.SUBSETS[name].members, header, rows)
-        known = {f"{a},{r}": [0.0, 0.0] for a, r in members[:2]}
-        write_json(public / dream.SUBSETS[name].public, known)
-    write_json(public / "ground.json", {str(i): 0.0 for i in [0, 1, 2, 8, 9, 10, 20, 21, 22]})
-    return subsets, public
+def folders(tmp_path) -> tuple[Path, Path]:
+    return small_challenge.write(tmp_path)
 
 
-def write_csv(path: Path, header: list[str], rows: list[list]) -> None:
-    with path.open("w", newline="") as file:
-        csv.writer(file).writerows([header, *rows])
-
-
-def write_json(path: Path, values: dict) -> None:
-    path.write_text(json.dumps(values))
-
-
-def values() -> tuple[np.ndarray, np.ndarray]:
-    rng = np.random.default_rng(2)
-    y = rng.normal(size=40)
-    return y, y + rng.normal(size=40)
-
-
-def test_subsets_count_positions_and_pairs_once_and_pairs_by_their_difference(small):
-    y, p = values()
-    card = dream.score(y, p, dream.members("full", SEQUENCES, small[0], None))
-    assert [one.n for one in card.subsets.values()] == [40, 8, 8, 5, 20, 25, 30, 2, 4]
+def test_positions_and_pairs_count_once_and_pairs_by_their_difference(folders):
+    y, p = small_challenge.values()
+    card = dream.score(
+        y, p, dream_subsets.members("full", small_challenge.SEQUENCES, folders[0], None)
+    )
+    assert [score.n for score in card.subsets.values()] == [40, 8, 8, 5, 20, 25, 30, 2, 4]
     alt, ref = np.arange(30), np.arange(1, 31)
     r = scipy.stats.pearsonr(y[alt] - y[ref], p[alt] - p[ref]).statistic
     assert card.subsets["snv"].pearson == pytest.approx(r, abs=1e-12)
-    parts = [(one.weight, one.pearson**2) for one in card.subsets.values()]
+    parts = [(score.weight, score.pearson**2) for score in card.subsets.values()]
     weights, squares = zip(*parts, strict=True)
     assert sum(weights) == pytest.approx(4.65)
     assert card.score_pearson == pytest.approx(np.dot(weights, squares) / 4.65)
 
 
-def test_the_private_phase_is_what_is_not_public(small):
-    chosen = dream.members("private", SEQUENCES, *small)
-    public = {0, 1, 2, 8, 9, 10, 20, 21, 22, 5, 6, 7, 3, 4, 30}  # pairs' positions too
-    assert set(chosen.positions["all"]) == set(range(40)) - public
-    assert chosen.positions["high"].tolist() == []
-    assert chosen.positions["motif_tiling"].tolist() == [[8, 2], [30, 4]]
-    assert [0, 1] not in chosen.positions["snv"].tolist()
-    assert [2, 3] in chosen.positions["snv"].tolist()  # of public positions, no public pair
-
-
-def test_a_missing_subset_is_named_and_there_is_no_score(small):
-    (small[0] / "low_exp_seqs.csv").unlink()
-    y, p = values()
-    card = dream.score(y, p, dream.members("full", SEQUENCES, small[0], None), resamples=5)
+def test_a_missing_subset_is_named_and_there_is_no_score(folders):
+    (folders[0] / "low_exp_seqs.csv").unlink()
+    y, p = small_challenge.values()
+    card = dream.score(
+        y,
+        p,
+        dream_subsets.members("full", small_challenge.SEQUENCES, folders[0], None),
+        resamples=5,
+    )
     assert card.missing == {"low": "low_exp_seqs.csv"}
     assert "low" not in card.subsets and card.subsets["high"].ci
     assert (card.score_pearson, card.score_spearman, card.score_overall, card.ci) == (None,) * 4
 
 
-def test_the_recovered_pairs_stand_in_for_the_official_ones_and_are_named(small):
-    official = small[0] / "all_SNVs_seqs.csv"
-    chosen = dream.members("full", SEQUENCES, small[0], None)
-    assert (chosen.snv_list, chosen.missing) == ("official", {})
-    shutil.copy(official, small[0] / dream.RECOVERED)
-    assert dream.members("full", SEQUENCES, small[0], None).snv_list == "official"
-    official.unlink()
-    recovered = dream.members("full", SEQUENCES, small[0], None)
-    assert (recovered.snv_list, recovered.missing) == ("recovered", {})
-    (small[0] / dream.RECOVERED).unlink()
-    none = dream.members("full", SEQUENCES, small[0], None)
-    assert (none.snv_list, none.missing) == ("none", {"snv": "all_SNVs_seqs.csv"})
-
-
-def test_constant_predictions_have_no_score_rather_than_0(small):
-    y, _ = values()
-    card = dream.score(y, np.ones(40), dream.members("full", SEQUENCES, small[0], None))
+def test_constant_predictions_have_no_score_rather_than_0(folders):
+    y, _ = small_challenge.values()
+    card = dream.score(
+        y, np.ones(40), dream_subsets.members("full", small_challenge.SEQUENCES, folders[0], None)
+    )
     assert card.subsets["all"].pearson is None and card.subsets["snv"].spearman is None
     assert card.score_pearson is None and card.score_overall is None
 
 
-def test_a_member_without_a_prediction_is_told(small):
-    y, p = values()
+def test_a_member_without_a_prediction_is_refused(folders):
+    y, p = small_challenge.values()
     p[[9, 12]] = np.nan
-    chosen = dream.members("full", SEQUENCES, small[0], None)
+    members = dream_subsets.members("full", small_challenge.SEQUENCES, folders[0], None)
     with pytest.raises(errors.UserError, match=r"subset all: position 9 .* prediction \(2 pos"):
-        dream.score(y, p, chosen)
+        dream.score(y, p, members)
     y[3] = np.inf
     with pytest.raises(errors.UserError, match="position 3 has no finite expression"):
-        dream.score(y, values()[1], chosen)
+        dream.score(y, small_challenge.values()[1], members)
 
 
-def broken(small, file, text, sequences=SEQUENCES) -> str:
-    folder = small["json" in file]
-    (folder / file).write_text(text)
-    with pytest.raises(errors.UserError) as caught:
-        dream.members("private", sequences, *small)
-    return str(caught.value)
-
-
-@pytest.mark.parametrize(
-    ("file", "text", "said"),
-    [
-        (
-            "high_exp_seqs.csv",
-            "tag,sequence\nx,ACGT\n",
-            "high_exp_seqs.csv:1: expected a column",
-        ),
-        ("high_exp_seqs.csv", "pos\n40\n", "high_exp_seqs.csv:2: position 40 is not among 40 rows"),
-        ("high_exp_seqs.csv", "pos\n-1\n", "position -1 is not among"),
-        ("high_exp_seqs.csv", "pos\n1.5\n", "position '1.5' is no number"),
-        ("high_exp_seqs.csv", "sequence,pos\nACGT,7\n", "position 7 is ACGT…, where the"),
-        ("all_SNVs_seqs.csv", "alt_pos,pos\n1,2\n", "expected a column ref_pos"),
-        ("high_exp_indices.json", '{"1,2": 0}', "expected keys such as 7, found '1,2'"),
-        ("SNVs_exp_indices.json", '{"1": 0}', "expected keys such as 7,9, found '1'"),
-        ("ground.json", '{"99": 0}', "position 99 is not among 40 rows"),
-        ("ground.json", "[1]", 'expected {"position": value'),
-        ("ground.json", "{", "cannot be read"),
-    ],
-)
-def test_files_that_do_not_fit_are_told(small, file, text, said):
-    assert said in broken(small, file, text)
-
-
-def test_folders_that_a_phase_needs_are_asked_for(small, tmp_path):
-    for arguments, said in [
-        (("full", SEQUENCES, None, None), "--dream"),
-        (("private", SEQUENCES, small[0], None), "--leaderboard"),
-        (("public", SEQUENCES, small[0], None), "--leaderboard"),
-        (("full", SEQUENCES, tmp_path / "absent", None), "absent: no such folder"),
-    ]:
-        with pytest.raises(errors.UserError, match=said):
-            dream.members(*arguments)
-
-
-def test_a_table_of_teams_that_is_none_is_told(tmp_path):
+def test_another_table_than_that_of_teams_is_refused(tmp_path):
     path = tmp_path / "teams.csv"
     path.write_text("\t\tall\thigh\nspearman\ta\t0.5\n")
-    with pytest.raises(errors.UserError, match="is no table of published scores"):
-        dream.published(path)
+    with pytest.raises(errors.UserError, match="not a table of published scores"):
+        dream.read_published(path)
 
 
-def test_intervals_hold_the_scores(small):
-    y, p = values()
-    chosen = dream.members("full", SEQUENCES, small[0], None)
-    del chosen.positions["motif_perturbation"]  # of two pairs, whose resamples are undefined
-    card = dream.score(y, p, chosen, resamples=200)
+def test_intervals_contain_the_scores(folders):
+    y, p = small_challenge.values()
+    members = dream_subsets.members("full", small_challenge.SEQUENCES, folders[0], None)
+    del members.positions["motif_perturbation"]  # of two pairs, whose resamples are undefined
+    card = dream.score(y, p, members, resamples=200)
     low, high = card.subsets["all"].ci["pearson"]
     assert low < card.subsets["all"].pearson < high
     assert card.ci is None  # a subset is absent
-    again = dream.score(y, p, chosen, resamples=200)
-    assert again == card  # the same draws
+    repetition = dream.score(y, p, members, resamples=200)
+    assert repetition == card  # the same draws
+
+
+def test_a_scorecard_of_the_whole_has_intervals_of_the_scores(folders):
+    y, p = small_challenge.values()
+    members = dream_subsets.members("full", small_challenge.SEQUENCES, folders[0], None)
+    pair = members.positions["snv"][:20]
+    members.positions["motif_perturbation"] = pair  # two pairs have undefined resamples
+    members.positions["motif_tiling"] = pair
+    card = dream.score(y, p, members, resamples=100)
+    assert card.ci is not None
+    low, high = card.ci["score_overall"]
+    assert low < card.score_overall < high

@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 
 from camformer_tf import errors
-from camformer_tf.metrics import conformal, dream
+from camformer_tf.metrics import conformal, dream, dream_subsets
 from camformer_tf.pages import plot
 
 RNG = np.random.default_rng(3)
@@ -63,10 +63,10 @@ def test_residuals_are_medians_of_bins_with_equally_many_examples():
 
 
 def test_scores_are_bars_beside_published_ones():
-    subsets = {name: dream.SubsetScore(9, 0.5, 0.5, 1.0) for name in dream.SUBSETS}
+    subsets = {name: dream.SubsetScore(9, 0.5, 0.5, 1.0) for name in dream_subsets.SUBSETS}
     subsets["low"] = dream.SubsetScore(9, None, None, 1.0)
     card = dream.Scorecard("full", "official", {}, subsets, None, None, None)
-    teams = {"a": {"pearson": dict.fromkeys(dream.SUBSETS, 0.9)}}
+    teams = {"a": {"pearson": dict.fromkeys(dream_subsets.SUBSETS, 0.9)}}
     figure = plot.scores(card, teams)
     heights = [bar.get_height() for bar in figure.axes[0].patches]
     assert heights[:2] == [0.5, 0.5] and np.isnan(heights[2]) and heights[9:] == [0.9] * 9
