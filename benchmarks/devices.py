@@ -1,22 +1,22 @@
-"""Measures by how much one device, two mirrored ones and two processes differ after training.
+"""Measures by how much training differs on one device, two mirrored devices and two processes.
 
     python benchmarks/devices.py [--epochs 3]
 
-The recipe `smoke` on the sample, float32, without a GPU: two mirrored devices are the CPU in two
-parts, two processes talk over 127.0.0.1. The table goes to benchmarks/RESULTS.md.
+The recipe `smoke` on the sample, in float32, without a GPU: the two mirrored devices are two
+logical devices of the CPU, the two processes communicate over 127.0.0.1. The table goes to
+benchmarks/RESULTS.md.
 """
 
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 import tempfile
 from pathlib import Path
 
-import records  # the benchmark of that name, for its save()
+import harness
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
+sys.path.insert(0, str(harness.ROOT / "tests"))
 from support import agreement
 
 CASES = {
@@ -24,7 +24,7 @@ CASES = {
     "AdamW, no dropout": ("adamw", 0.0),
     "AdamW, dropout 0.2": ("adamw", 0.2),
 }
-COLUMNS = {
+COLUMNS = {  # title → arguments of largest_difference
     "weights": {"name": "/", "but": "moving"},
     "moving statistics": {"name": "/moving"},
     "training loss": {"name": "history loss"},
@@ -33,31 +33,35 @@ COLUMNS = {
 }
 
 
-def run(epochs: int) -> str:
+def measure(epochs: int) -> str:
+    """Trains in every case on every kind of devices, and returns the table of differences."""
     lines = [f"| largest difference | {' | '.join(COLUMNS)} |", "|---" * (len(COLUMNS) + 1) + "|"]
     for title, case in CASES.items():
         with tempfile.TemporaryDirectory() as folder:
-            (one,), (mirrored,), both = (
+            (single,), (two_devices,), workers = (
                 agreement.train(kind, *case, Path(folder), epochs=epochs)
                 for kind in agreement.KINDS
             )
         pairs = {
-            "mirrored, one": (mirrored, one),
-            "process 0, mirrored": (both[0], mirrored),
-            "process 1, mirrored": (both[1], mirrored),
+            "mirrored, one": (two_devices, single),
+            "process 0, mirrored": (workers[0], two_devices),
+            "process 1, mirrored": (workers[1], two_devices),
         }
         for pair, (a, b) in pairs.items():
-            values = [agreement.largest_difference(a, b, **which) for which in COLUMNS.values()]
-            shown = " | ".join(f"{value:.1e}" if value else "0" for value in values)
-            lines.append(f"| {title}: {pair} | {shown} |")
+            values = [agreement.largest_difference(a, b, **names) for names in COLUMNS.values()]
+            cells = " | ".join(f"{value:.1e}" if value else "0" for value in values)
+            lines.append(f"| {title}: {pair} | {cells} |")
     return "\n".join(lines)
 
 
-if __name__ == "__main__":
+def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--epochs", type=int, default=3)
-    chosen = parser.parse_args()
-    table = run(chosen.epochs)
-    about = f"{chosen.epochs} epochs; {os.cpu_count()} cores ({records.processor()})."
-    records.save("Devices", f"{about}\n\n{table}")
+    options = parser.parse_args()
+    table = measure(options.epochs)
+    harness.save("Devices", f"{options.epochs} epochs; {harness.machine()}.\n\n{table}")
     print(table)
+
+
+if __name__ == "__main__":
+    main()

@@ -2,15 +2,15 @@
 
     python benchmarks/records.py [--text FILE | --lines 300000] [--repeats 3]
 
-Without a text, it simulates one of so many lines, of which an eighth are such as the filters must
-handle. Every measurement is a process of its own, interleaved, so that peak memory is its own too;
-rates are medians. The table goes to benchmarks/RESULTS.md.
+Without a text, it simulates one with that number of lines, an eighth of which the filters must
+handle. Every measurement is a process of its own, so that its peak memory is its own too; the
+measurements alternate, and rates are medians. The table goes to benchmarks/RESULTS.md.
 
-Side by side: camformer_tf; tf.train.Example written one at a time by tf.io.TFRecordWriter and read
-by TFRecordDataset + parse_example, TensorFlow's own way; and the original's way of reading and
-encoding everything into Python lists, written anew from the description of script:482-554,
-FredrikSvenssonUK/DREAM2022_Camformers@6fd5d69. The other writers apply the same filters, to the
-first lines only where there are many: they take each line alike, and lists of all would not fit.
+Side by side: camformer_tf; tf.train.Example written one by one with tf.io.TFRecordWriter and read
+with TFRecordDataset + parse_example, TensorFlow's own way; and the original's way of reading and
+encoding everything into Python lists, rewritten from the description of script:482-554,
+FredrikSvenssonUK/DREAM2022_Camformers@6fd5d69. The other writers apply the same filters. Of a long
+text they take only the first lines: each line costs them the same, and lists of all do not fit.
 """
 
 from __future__ import annotations
@@ -23,36 +23,38 @@ import platform
 import resource
 import shutil
 import statistics
-import subprocess
-import sys
 import tempfile
 import time
 from pathlib import Path
 
+import harness
+
 PEER_LINES = 500_000
-RESULTS = Path(__file__).parent / "RESULTS.md"
 
 
-def write_ours(text: Path, out: Path, *, leakage: bool = True) -> tuple[float, int]:
+# === Writers: text → records, seconds and lines ===
+
+
+def write_records(text: Path, out: Path, *, leakage: bool = True) -> tuple[float, int]:
     from camformer_tf import recipe
     from camformer_tf.data import records, rules
 
     config = recipe.RecordsConfig(on_malformed="skip", workers=os.cpu_count(), leakage=leakage)
     start = time.perf_counter()
-    made = records.write([text], out, rule=rules.Rule(), config=config)
-    return time.perf_counter() - start, made.counts["lines"]
+    manifest = records.write([text], out, rule=rules.Rule(), config=config)
+    return time.perf_counter() - start, manifest.counts["lines"]
 
 
-def write_ours_without_leakage(text: Path, out: Path) -> tuple[float, int]:
-    return write_ours(text, out, leakage=False)
+def write_records_without_leakage(text: Path, out: Path) -> tuple[float, int]:
+    return write_records(text, out, leakage=False)
 
 
-def kept_lines(text: Path, counted: list[int]):
-    """Yields what the filters keep of the first lines, one at a time."""
+def filtered_lines(text: Path, counts: list[int]):
+    """Yields the letters and the expression of every line that passes the filters."""
     with text.open("rb") as lines:
         for line in itertools.islice(lines, PEER_LINES):
             fields = line.split()
-            counted[0] += bool(fields)
+            counts[0] += bool(fields)
             try:
                 letters, expression = fields[0].upper(), float(fields[1])
             except (IndexError, ValueError):
@@ -67,37 +69,41 @@ def kept_lines(text: Path, counted: list[int]):
                 yield letters[:110].ljust(110, b"N"), expression
 
 
-def write_one_at_a_time(text: Path, out: Path) -> tuple[float, int]:
+def write_single_examples(text: Path, out: Path) -> tuple[float, int]:
     import tensorflow as tf
 
     out.mkdir()
-    start, counted = time.perf_counter(), [0]
+    start, counts = time.perf_counter(), [0]
     with tf.io.TFRecordWriter(str(out / "all.tfrecord")) as writer:
-        for letters, expression in kept_lines(text, counted):
+        for letters, expression in filtered_lines(text, counts):
             feature = {
                 "sequence": tf.train.Feature(bytes_list=tf.train.BytesList(value=[letters])),
                 "expression": tf.train.Feature(float_list=tf.train.FloatList(value=[expression])),
             }
             example = tf.train.Example(features=tf.train.Features(feature=feature))
             writer.write(example.SerializeToString(deterministic=True))
-    return time.perf_counter() - start, counted[0]
+    return time.perf_counter() - start, counts[0]
 
 
 def encode_into_lists(text: Path, out: Path) -> tuple[float, int]:
     import numpy as np
 
-    codes = {letter: [int(letter == other) for other in b"ACGT"] for letter in b"ACGTN"}
-    start, counted = time.perf_counter(), [0]
+    codes = {letter: [int(letter == channel) for channel in b"ACGT"] for letter in b"ACGTN"}
+    start, counts = time.perf_counter(), [0]
     onehot, values = [], []
-    for letters, expression in kept_lines(text, counted):
+    for letters, expression in filtered_lines(text, counts):
         onehot.append([codes[letter] for letter in letters])
         values.append(expression)
-    np.array(onehot, np.float32)
-    return time.perf_counter() - start, counted[0]
+    np.array(onehot, np.float32)  # (N, L, 4)
+    return time.perf_counter() - start, counts[0]
+
+
+# === Readers: records → batches, seconds and sequences ===
 
 
 def drain(batches) -> tuple[float, int]:
-    """Seconds until a graph has taken every batch, as the training step does, and the sequences."""
+    """Returns the seconds in which a graph takes every batch, as a training does, and the number
+    of sequences."""
     import tensorflow as tf
 
     @tf.function
@@ -113,14 +119,14 @@ def drain(batches) -> tuple[float, int]:
     return time.perf_counter() - start, int(total)
 
 
-def _read(records: Path, mode: str, encoded: bool) -> tuple[float, int]:
+def read_batches(records: Path, mode: str, *, onehot: bool = False) -> tuple[float, int]:
     import tensorflow as tf
 
     from camformer_tf.batches import dataset
     from camformer_tf.data import sequence
 
     batches = dataset.load(records, "train", 1024, seed=1, mode=mode).epoch(0)
-    if encoded:
+    if onehot:
         table = tf.constant(sequence.table("onehot"))
         batches = batches.map(
             lambda letters, y: (tf.gather(table, tf.cast(letters, tf.int32)), y),
@@ -130,15 +136,15 @@ def _read(records: Path, mode: str, encoded: bool) -> tuple[float, int]:
 
 
 def read_memory(records: Path, out: Path) -> tuple[float, int]:
-    return _read(records, "memory", False)
+    return read_batches(records, "memory")
 
 
-def read_memory_encoded(records: Path, out: Path) -> tuple[float, int]:
-    return _read(records, "memory", True)
+def read_memory_onehot(records: Path, out: Path) -> tuple[float, int]:
+    return read_batches(records, "memory", onehot=True)
 
 
 def read_stream(records: Path, out: Path) -> tuple[float, int]:
-    return _read(records, "stream", False)
+    return read_batches(records, "stream")
 
 
 def read_parse_example(records: Path, out: Path) -> tuple[float, int]:
@@ -150,8 +156,8 @@ def read_parse_example(records: Path, out: Path) -> tuple[float, int]:
     }
 
     def parse(batch):
-        parsed = tf.io.parse_example(batch, features)
-        return tf.io.decode_raw(parsed["sequence"], tf.uint8), parsed["expression"]
+        columns = tf.io.parse_example(batch, features)
+        return tf.io.decode_raw(columns["sequence"], tf.uint8), columns["expression"]
 
     files = sorted(str(path) for path in records.glob("train-*"))
     batches = tf.data.TFRecordDataset(files).batch(1024, drop_remainder=True)
@@ -159,99 +165,91 @@ def read_parse_example(records: Path, out: Path) -> tuple[float, int]:
 
 
 WRITERS = {
-    "write: camformer_tf": write_ours,
-    "write: camformer_tf, near neighbours not counted": write_ours_without_leakage,
-    "write: tf.train.Example one at a time": write_one_at_a_time,
+    "write: camformer_tf": write_records,
+    "write: camformer_tf, near neighbours not counted": write_records_without_leakage,
+    "write: tf.train.Example one by one": write_single_examples,
     "read and encode into lists, as the original": encode_into_lists,
 }
 READERS = {
     "read: camformer_tf, from memory": read_memory,
-    "read: camformer_tf, from memory, one-hot": read_memory_encoded,
+    "read: camformer_tf, from memory, one-hot": read_memory_onehot,
     "read: camformer_tf, streamed": read_stream,
     "read: TFRecordDataset + parse_example": read_parse_example,
 }
-PEERS = "write: tf.train.Example one at a time", "read: TFRecordDataset + parse_example"
+PEERS = "write: tf.train.Example one by one", "read: TFRecordDataset + parse_example"
+FUNCTIONS = WRITERS | READERS
 
 
-def measure(function: str, source: Path, out: Path) -> tuple[float, int, float]:
-    """Returns seconds, sequences, and peak memory (MiB, of the process and its largest child)."""
-    arguments = [sys.executable, __file__, "--one", function, str(source), str(out)]
-    done = subprocess.run(arguments, capture_output=True, text=True)
-    if done.returncode:
-        raise SystemExit(f"{function}:\n{done.stderr}")
-    seconds, sequences, peak = done.stdout.split()[-3:]
+# === The table ===
+
+
+def print_measurement(name: str, source: str, out: str) -> None:
+    """Prints seconds, sequences, and peak memory (MiB, of the process or its largest child)."""
+    seconds, sequences = FUNCTIONS[name](Path(source), Path(out))
+    peaks = [
+        resource.getrusage(processes).ru_maxrss
+        for processes in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
+    ]
+    print(seconds, sequences, max(peaks) / 1024)
+
+
+def measure(name: str, source: Path, out: Path) -> tuple[float, int, float]:
+    seconds, sequences, peak = harness.run_part(__file__, "measure", name, source, out).split()
     return float(seconds), int(sequences), float(peak)
 
 
-def run_one(function: str, source: str, out: str) -> None:
-    seconds, sequences = globals()[function](Path(source), Path(out))
-    usage = [resource.getrusage(who).ru_maxrss for who in (0, resource.RUSAGE_CHILDREN)]
-    print(seconds, sequences, max(usage) / 1024)
-
-
-def run_all(text: Path, repeats: int) -> str:
-    found: dict[str, list[tuple[float, int, float]]] = {name: [] for name in WRITERS | READERS}
+def measure_all(text: Path, repeats: int) -> str:
+    measurements: dict[str, list[tuple[float, int, float]]] = {name: [] for name in FUNCTIONS}
     with tempfile.TemporaryDirectory() as folder:
-        made = Path(folder, "records")
-        measure("write_ours", text, made)  # not here: a child's peak is its parent's at least
+        records = Path(folder, "records")
+        # In a process of its own: the peak of a child is never less than that of its parent.
+        measure("write: camformer_tf", text, records)
         for _ in range(repeats):
-            for i, (name, function) in enumerate((WRITERS | READERS).items()):
-                source, out = text if name in WRITERS else made, Path(folder, f"out-{i}")
-                found[name].append(measure(function.__name__, source, out))
+            for i, name in enumerate(FUNCTIONS):
+                source, out = text if name in WRITERS else records, Path(folder, f"out-{i}")
+                measurements[name].append(measure(name, source, out))
                 shutil.rmtree(out, ignore_errors=True)
     lines = ["| what | sequences | sequences/s | ratio | peak memory of a process, MiB |",
              "|---|---|---|---|---|"]  # fmt: skip
-    rates = {name: statistics.median(n / s for s, n, _ in rows) for name, rows in found.items()}
+    rates = {
+        name: statistics.median(count / seconds for seconds, count, _ in rows)
+        for name, rows in measurements.items()
+    }
     for group, peer in zip((WRITERS, READERS), PEERS, strict=True):
         for name in group:
-            count, rate, ratio = found[name][0][1], rates[name], rates[name] / rates[peer]
-            peak = statistics.median(peak for *_, peak in found[name])
+            count, rate, ratio = measurements[name][0][1], rates[name], rates[name] / rates[peer]
+            peak = statistics.median(peak for *_, peak in measurements[name])
             lines.append(f"| {name} | {count:,} | {rate:,.0f} | {ratio:.1f} | {peak:,.0f} |")
     return "\n".join(lines)
 
 
-def processor() -> str:
-    info = Path("/proc/cpuinfo")
-    names = [line for line in info.read_text().splitlines() if line.startswith("model name")]
-    return names[0].partition(": ")[2] if names else platform.machine()
+def simulate_lines(folder: Path, lines: int) -> Path:
+    """Returns a text of simulated lines, good and bad ones."""
+    library, text = folder / "whole.txt", folder / "lines.txt"
+    harness.camformer_tf("simulate", library, "--sequences", lines, "--dirty")
+    with library.open("rb") as source, text.open("wb") as out:
+        out.writelines(itertools.islice(source, lines))
+    library.unlink()
+    return text
 
 
-def save(section: str, body: str) -> None:
-    """Puts a section of RESULTS.md in place of the one of that name."""
-    text = RESULTS.read_text() if RESULTS.exists() else "# Results\n"
-    parts = [part for part in text.split("\n## ") if not part.startswith(section + "\n")]
-    RESULTS.write_text("\n## ".join([*parts, f"{section}\n\n{body}\n"]))
-
-
-def main(text: Path | None, lines: int, repeats: int) -> None:
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--text", type=Path)
+    parser.add_argument("--lines", type=int, default=300_000)
+    parser.add_argument("--repeats", type=int, default=3)
+    options = harness.parse(parser, {"measure": print_measurement})
     with tempfile.TemporaryDirectory() as folder:
-        what = text and text.name
-        if not text:
-            whole, text = Path(folder, "whole.txt"), Path(folder, "library.txt")
-            arguments = [str(whole), "--sequences", str(lines), "--dirty", "--quiet"]
-            command = [sys.executable, "-m", "camformer_tf.cli", "simulate", *arguments]
-            subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
-            with whole.open("rb") as source, text.open("wb") as out:
-                out.writelines(itertools.islice(source, lines))
-            whole.unlink()
-            what = f"{lines:,} simulated lines"
-        table = run_all(text, repeats)
+        text = options.text or simulate_lines(Path(folder), options.lines)
+        table = measure_all(text, options.repeats)
+    title = options.text.name if options.text else f"{options.lines:,} simulated lines"
     intro = (
-        f"{os.cpu_count()} cores ({processor()}), Python {platform.python_version()}; medians of "
-        f"{repeats}; imports not counted, starting worker processes counted."
+        f"{harness.machine()}, Python {platform.python_version()}; medians of {options.repeats}; "
+        "imports not counted, starting worker processes counted."
     )
-    save(f"Records: {what}", f"{intro}\n\n{table}")
+    harness.save(f"Records: {title}", f"{intro}\n\n{table}")
     print(table)
 
 
 if __name__ == "__main__":
-    options = argparse.ArgumentParser(description=__doc__)
-    options.add_argument("--text", type=Path)
-    options.add_argument("--lines", type=int, default=300_000)
-    options.add_argument("--repeats", type=int, default=3)
-    options.add_argument("--one", nargs=3, help=argparse.SUPPRESS)
-    chosen = options.parse_args()
-    if chosen.one:
-        run_one(*chosen.one)
-    else:
-        main(chosen.text, chosen.lines, chosen.repeats)
+    main()

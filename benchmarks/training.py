@@ -1,13 +1,13 @@
-"""Measures training and prediction beside PyTorch and the rate of multiplying matrices, in one run.
+"""Measures training and prediction beside PyTorch and the rate of matrix products, in one run.
 
     python benchmarks/training.py [--recipes original,small,mini] [--repeats 5] [--before CHECKOUT]
 
-Each way is a process of its own that waits for its turn; the turns go round, so that a noisy moment
-hits all; rates are medians of the turns. PyTorch, where it is installed, runs the network of
-tests/torch_model.py in float32 and under bfloat16 autocast, with channels first and last, and
-AdamW's fused step. `--before` adds another checkout of camformer_tf, as of an older commit. Ours
-trains by its own loop, batches read from records, scores included. The table goes to
-benchmarks/RESULTS.md.
+Each way is a process of its own that waits for its turn. The turns alternate, so that a noisy
+moment hits all; rates are medians of the turns. PyTorch, where it is installed, runs the network of
+tests/support/torch_model.py in float32 and under bfloat16 autocast, with channels first and last,
+and AdamW's fused step. `--before` adds another checkout of camformer_tf, such as an older commit,
+which runs its own copy of this file. Our training is the package's own loop, with batches read from
+records and scores. The table goes to benchmarks/RESULTS.md.
 """
 
 from __future__ import annotations
@@ -15,46 +15,37 @@ from __future__ import annotations
 import argparse
 import importlib.metadata
 import importlib.util
-import math
-import os
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 
-import records  # the benchmark of that name, for its save()
+import harness
+import networks
 
-TESTS = Path(__file__).parents[1] / "tests"
-BATCH = {"original": 128, "small": 256, "mini": 256}
-SECONDS = 4  # a turn, at least
+BATCH = {"original": 128, "small": 256, "mini": 256, "smoke": 128}
+SECONDS = 4  # of a turn, at least
 SIDE = 4096
-OURS = ("float32", "mixed_bfloat16")
+PRECISIONS = ("float32", "mixed_bfloat16")
 TORCH = ("float32", "float32 channels last", "bfloat16", "bfloat16 channels last")
 
 
-def turns(work) -> None:
-    """Answers each line of standard input with items done and seconds."""
+# === The ways, each in a process of its own ===
+
+
+def work_in_turns(work: Callable[[], float]) -> None:
+    """Answers each line of standard input with the amount of work done and its seconds."""
     work()  # traces, allocates
     work()
     print("ready", flush=True)
     for _ in sys.stdin:
-        start, done = time.perf_counter(), 0
+        start, amount = time.perf_counter(), 0.0
         while time.perf_counter() - start < SECONDS:
-            done += work()
-        print(done, time.perf_counter() - start, flush=True)
-
-
-def gigaflop(name: str) -> float:
-    """Returns what a prediction of one sequence takes; a training step takes three times that."""
-    from camformer_tf import recipe
-    from camformer_tf.model import rescnn
-
-    layers = [layer for layer in rescnn.from_recipe(recipe.load(name)).layers if layer.weights]
-    weights = {layer: layer.weights[0].shape for layer in layers if "norm" not in layer.name}
-    places = {layer: layer.output.shape[1] if len(s) == 3 else 1 for layer, s in weights.items()}
-    return sum(2 * math.prod(shape) * places[layer] for layer, shape in weights.items()) / 1e9
+            amount += work()
+        print(amount, time.perf_counter() - start, flush=True)
 
 
 def multiply(precision: str) -> None:
@@ -67,7 +58,7 @@ def multiply(precision: str) -> None:
         float(product(matrix))
         return 2 * SIDE**3 / 1e9
 
-    turns(work)
+    work_in_turns(work)
 
 
 def train_ours(name: str, precision: str, folder: str) -> None:
@@ -80,18 +71,18 @@ def train_ours(name: str, precision: str, folder: str) -> None:
     from camformer_tf.training import loop, optimizer, strategy
 
     class Turns(keras.callbacks.Callback):
-        """Lets the training wait for its turns."""
+        """Makes the training wait for its turns."""
 
         calls, first = 0, None
 
         def on_epoch_begin(self, epoch, logs=None):
-            self.before = epoch * batches.steps
+            self.first_step = epoch * batches.steps
 
         def on_train_batch_end(self, batch, logs=None):
             self.calls += 1
             if self.calls < 3 or (self.first and time.perf_counter() - self.start < SECONDS):
                 return
-            steps = self.before + batch + 1
+            steps = self.first_step + batch + 1
             if self.first:
                 print((steps - self.first) * BATCH[name], time.perf_counter() - self.start)
             else:
@@ -101,51 +92,47 @@ def train_ours(name: str, precision: str, folder: str) -> None:
                 self.model.stop_training = True
             self.start, self.first = time.perf_counter(), steps
 
-    made = strategy.make("one", precision=precision)
+    devices = strategy.make("one", precision=precision)
     settings = recipe.load(name)
-    model = rescnn.from_recipe(settings, made.precision)
+    model = rescnn.from_recipe(settings, devices.precision)
     model.optimizer = optimizer.optimizer(settings.train)
     model.optimizer.build(model.trainable_variables)
     batches = dataset.load(Path(folder), "train", BATCH[name], seed=1)
-    table = sequence.training_table(settings.data.encoding)
-    loss = optimizer.loss(settings.train.loss)
-    options = {}
-    if hasattr(made, "xla"):  # not in older checkouts
-        options = {"steps_per_call": made.steps_per_call, "xla": made.xla}
-    loop.train(model, batches, loss=loss, table=table, strategy=made.strategy, epochs=10**6,
-               batch_size=BATCH[name], callbacks=[Turns()], **options)  # fmt: skip
+    loop.train(
+        model,
+        batches,
+        loss=optimizer.loss(settings.train.loss),
+        table=sequence.training_table(settings.data.encoding),
+        strategy=devices.strategy,
+        epochs=10**6,
+        batch_size=BATCH[name],
+        callbacks=[Turns()],
+        steps_per_call=devices.steps_per_call,
+        xla=devices.xla,
+    )
 
 
 def predict_ours(name: str, precision: str, folder: str) -> None:
     from camformer_tf import recipe
-    from camformer_tf.data import records as record_sets
-    from camformer_tf.model import rescnn
+    from camformer_tf.data import records
+    from camformer_tf.model import predictors, rescnn
 
     settings = recipe.load(name)
-    model = rescnn.from_recipe(settings)
-    try:
-        from camformer_tf.model import predictors
-
-        folding = predictors.folding
-    except ImportError:  # an older checkout
-        from camformer_tf.model import predict
-
-        folding = predict.folding_predictor
-    predictor = folding(model, settings, precision)
-    letters = record_sets.read(Path(folder), "train").letters[:2048]
+    predictor = predictors.folding(rescnn.from_recipe(settings), settings, precision)
+    letters = records.read(Path(folder), "train").letters[:2048]
 
     def work() -> int:
         predictor(letters)
         return len(letters)
 
-    turns(work)
+    work_in_turns(work)
 
 
 def torch_network(name: str, precision: str):
     """Returns network, input, and a context for the precision."""
     import torch
 
-    sys.path.insert(0, str(TESTS))
+    sys.path.insert(0, str(harness.ROOT / "tests"))
     from support import torch_model
 
     from camformer_tf import recipe
@@ -154,152 +141,165 @@ def torch_network(name: str, precision: str):
     settings = recipe.load(name)
     channels = sequence.channels(settings.data.encoding)
     network = torch_model.Camformer(settings.model, channels=channels)
-    x = torch.rand(BATCH[name], channels, 110, 1)
+    x = torch.rand(BATCH[name], channels, 110, 1)  # (N, C, L, 1)
     if precision.endswith("last"):
         network = network.to(memory_format=torch.channels_last)
         x = x.to(memory_format=torch.channels_last)
-    cast = torch.autocast("cpu", torch.bfloat16, enabled=precision.startswith("bfloat16"))
-    return network, x, cast
+    autocast = torch.autocast("cpu", torch.bfloat16, enabled=precision.startswith("bfloat16"))
+    return network, x, autocast
 
 
 def train_torch(name: str, precision: str, folder: str) -> None:
     import torch
 
-    network, x, cast = torch_network(name, precision)
+    network, x, autocast = torch_network(name, precision)
     y = torch.rand(len(x))
     adamw = torch.optim.AdamW(network.parameters(), lr=1e-3, weight_decay=1e-3, fused=True)
 
     def work() -> int:
         adamw.zero_grad()
-        with cast:
+        with autocast:
             loss = (network(x).float() - y).abs().mean()
         loss.backward()
         adamw.step()
         return len(x)
 
-    turns(work)
+    work_in_turns(work)
 
 
 def predict_torch(name: str, precision: str, folder: str) -> None:
     import torch
 
-    network, x, cast = torch_network(name, precision)
+    network, x, autocast = torch_network(name, precision)
     network.eval()
 
     def work() -> int:
-        with torch.inference_mode(), cast:
+        with torch.inference_mode(), autocast:
             network(x)
         return len(x)
 
-    turns(work)
+    work_in_turns(work)
+
+
+PARTS = {  # their names and arguments stay, so that --before can run an older copy of this file
+    "multiply": multiply,
+    "train_ours": train_ours,
+    "predict_ours": predict_ours,
+    "train_torch": train_torch,
+    "predict_torch": predict_torch,
+}
+
+
+# === The comparison ===
 
 
 class Runner:
-    """One way to do the work, in a process of its own that stops between its turns."""
+    """A way to do the work, in a process of its own that stops between its turns."""
 
-    def __init__(self, *arguments: str, checkout: Path | None = None):
-        environment = os.environ | {"TF_CPP_MIN_LOG_LEVEL": "3"}
+    def __init__(self, *words: str, checkout: Path | None = None):
+        environment, command = dict(harness.QUIET), harness.part_command(__file__, *words)
         if checkout:
             environment["PYTHONPATH"] = str(checkout)
+            command[1] = str(checkout / "benchmarks" / "training.py")
+            if not (checkout / "benchmarks" / "harness.py").exists():
+                command[2] = "--one"  # as this option was called before
         self.process = subprocess.Popen(
-            [sys.executable, __file__, "--one", *arguments],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment,
-        )  # fmt: skip
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
+        )
         self.rates: list[float] = []
-        while self._line() != "ready":
+        while self._read_line() != "ready":
             pass
 
     def turn(self) -> None:
         self.process.stdin.write("\n")
         self.process.stdin.flush()
-        done, seconds = map(float, self._line().split())
-        self.rates.append(done / seconds)
+        amount, seconds = map(float, self._read_line().split())
+        self.rates.append(amount / seconds)
 
     def rate(self) -> float:
         return statistics.median(self.rates)
 
-    def end(self) -> float:
+    def stop(self) -> float:
         """Ends the process and returns its peak memory in MiB."""
-        status = Path(f"/proc/{self.process.pid}/status").read_text()
+        peak = harness.peak_memory(self.process.pid)
         self.process.kill()
         self.process.wait()
-        return int(status.partition("VmHWM:")[2].split()[0]) / 1024
+        return peak
 
-    def _line(self) -> str:
+    def _read_line(self) -> str:
         line = self.process.stdout.readline()
         if not line:
             raise SystemExit(f"{self.process.args[3:]} ended; see above")
         return line.strip()
 
 
-def compare(name: str, what: str, folder: str, repeats: int, before: Path | None) -> list[str]:
-    """Returns the lines of the table for one recipe, training or prediction."""
-    ways = {f"camformer_tf {p}": Runner(f"{what}_ours", name, p, folder) for p in OURS}
-    if before:
-        old = OURS if what == "train" else OURS[:1]
-        for p in old:
-            runner = Runner(f"{what}_ours", name, p, folder, checkout=before)
-            ways[f"camformer_tf before, {p}"] = runner
+def runners(name: str, work: str, folder: str, checkout: Path | None) -> dict[str, Runner]:
+    """Returns every way to train ("train") or predict ("predict") with a recipe, started."""
+    by_title = {f"camformer_tf {p}": Runner(f"{work}_ours", name, p, folder) for p in PRECISIONS}
+    if checkout:
+        for p in PRECISIONS if work == "train" else PRECISIONS[:1]:
+            runner = Runner(f"{work}_ours", name, p, folder, checkout=checkout)
+            by_title[f"camformer_tf before, {p}"] = runner
     if importlib.util.find_spec("torch"):
-        ways |= {f"PyTorch {p}": Runner(f"{what}_torch", name, p, folder) for p in TORCH}
-    peaks = {p: Runner("multiply", p) for p in ("float32", "bfloat16")}
+        by_title |= {f"PyTorch {p}": Runner(f"{work}_torch", name, p, folder) for p in TORCH}
+    return by_title
+
+
+def compare(name: str, work: str, folder: str, repeats: int, checkout: Path | None) -> list[str]:
+    """Returns the rows of one recipe, training or prediction."""
+    by_title = runners(name, work, folder, checkout)
+    products = {p: Runner("multiply", p) for p in ("float32", "bfloat16")}
     for _ in range(repeats):
-        for runner in [*peaks.values(), *ways.values()]:
+        for runner in [*products.values(), *by_title.values()]:
             runner.turn()
-    flop = gigaflop(name) * (3 if what == "train" else 1)
-    peak = {p: runner.rate() / flop for p, runner in peaks.items()}
-    plain = ways["PyTorch float32"].rate() if "PyTorch float32" in ways else float("nan")
-    best = max((r.rate() for way, r in ways.items() if "PyTorch" in way), default=float("nan"))
+    gigaflop = networks.gigaflop(name) * (3 if work == "train" else 1)
+    peaks = {p: runner.rate() / gigaflop for p, runner in products.items()}
+    torch_rates = {title: r.rate() for title, r in by_title.items() if "PyTorch" in title}
+    plain_torch = torch_rates.get("PyTorch float32", float("nan"))
+    best_torch = max(torch_rates.values(), default=float("nan"))
     lines = []
-    for way, runner in ways.items():
+    for title, runner in by_title.items():
         rate = runner.rate()
-        share = rate / peak["bfloat16" if "bfloat16" in way else "float32"]
+        share = rate / peaks["bfloat16" if "bfloat16" in title else "float32"]
+        kind = "training" if work == "train" else "prediction"
         lines.append(
-            f"| {name} | {'training' if what == 'train' else 'prediction'} | {way} | {rate:,.1f} | "
-            f"{share:.0%} | {rate / plain:.2f} | {rate / best:.2f} | {runner.end():,.0f} |"
+            f"| {name} | {kind} | {title} | {rate:,.1f} | {share:.0%} | {rate / plain_torch:.2f} | "
+            f"{rate / best_torch:.2f} | {runner.stop():,.0f} |"
         )
-    shown = ", ".join(f"{p} {value:,.0f}" for p, value in peak.items())
-    print(f"{name} {what}: matrices allow {shown} sequences/s")
-    for runner in peaks.values():
-        runner.end()
+    limits = ", ".join(f"{p} {value:,.0f}" for p, value in peaks.items())
+    print(f"{name} {work}: matrix products allow {limits} sequences/s")
+    for runner in products.values():
+        runner.stop()
     print("\n".join(lines), flush=True)
     return lines
 
 
-def main(recipes: list[str], repeats: int, before: Path | None) -> None:
-    lines = [
-        "| recipe | what | way | sequences/s | of the rate of matrices | ÷ PyTorch float32 | "
-        "÷ PyTorch's best | peak memory, MiB |",
-        "|---|---|---|---|---|---|---|---|",
-    ]
-    with tempfile.TemporaryDirectory() as made:
-        command = [sys.executable, "-m", "camformer_tf.cli"]
-        text, folder = f"{made}/library.txt", f"{made}/records"
-        quiet = {"check": True, "stdout": subprocess.DEVNULL}
-        subprocess.run([*command, "simulate", text, "--sequences", "50000", "--quiet"], **quiet)
-        subprocess.run([*command, "build-records", text, folder, "--quiet"], **quiet)
-        for name in recipes:
-            for what in ("train", "predict"):
-                lines += compare(name, what, folder, repeats, before)
-    torch_version = "no PyTorch"
-    if importlib.util.find_spec("torch"):
-        torch_version = f"PyTorch {importlib.metadata.version('torch')}"
-    about = (
-        f"{os.cpu_count()} cores ({records.processor()}), {torch_version}; medians of {repeats} "
-        f"turns of {SECONDS} s or more. Batches of {BATCH} in training, 1,024 in our prediction. "
-        f"The rate of matrices is TensorFlow's with {SIDE} rows and columns in that precision."
-    )
-    records.save("Training and prediction", f"{about}\n\n" + "\n".join(lines))
-
-
-if __name__ == "__main__":
+def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--recipes", default="original,small,mini")
     parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--before", type=Path)
-    parser.add_argument("--one", nargs="+", help=argparse.SUPPRESS)
-    chosen = parser.parse_args()
-    if chosen.one:
-        globals()[chosen.one[0]](*chosen.one[1:])
-    else:
-        main(chosen.recipes.split(","), chosen.repeats, chosen.before)
+    parser.add_argument("--before", type=Path, dest="checkout", metavar="CHECKOUT")
+    options = harness.parse(parser, PARTS)
+    lines = [
+        "| recipe | what | way | sequences/s | of the rate of matrix products | "
+        "÷ PyTorch float32 | ÷ PyTorch's best | peak memory, MiB |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    with tempfile.TemporaryDirectory() as folder:
+        records = harness.simulate_records(Path(folder), 50_000)
+        for name in options.recipes.split(","):
+            for work in ("train", "predict"):
+                lines += compare(name, work, str(records), options.repeats, options.checkout)
+    torch_version = "no PyTorch"
+    if importlib.util.find_spec("torch"):
+        torch_version = f"PyTorch {importlib.metadata.version('torch')}"
+    intro = (
+        f"{harness.machine()}, {torch_version}; medians of {options.repeats} turns of {SECONDS} s "
+        f"or more. Batches of {BATCH} in training, 1,024 in our prediction. The rate of matrix "
+        f"products is TensorFlow's with {SIDE} rows and columns in that precision."
+    )
+    harness.save("Training and prediction", f"{intro}\n\n" + "\n".join(lines))
+
+
+if __name__ == "__main__":
+    main()
