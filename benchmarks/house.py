@@ -13,7 +13,6 @@ import re
 import subprocess
 import sys
 import tokenize
-from pathlib import Path
 
 import harness
 
@@ -71,7 +70,9 @@ def longest_file() -> str:
 def functions() -> dict[str, int]:
     """Returns the lines of every function of the package."""
     return {
-        f"{path.relative_to(harness.ROOT)}:{node.lineno} {node.name}": node.end_lineno - node.lineno + 1
+        f"{path.relative_to(harness.ROOT)}:{node.lineno} {node.name}": node.end_lineno
+        - node.lineno
+        + 1
         for path in PACKAGE
         for node in ast.walk(ast.parse(path.read_text()))
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)

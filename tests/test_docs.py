@@ -1,4 +1,4 @@
-"""README and docs say what is true: their commands parse, their tables are whole."""
+"""README and docs agree with the code: commands parse, links lead to files, tables are complete."""
 
 import os
 import re
@@ -30,7 +30,7 @@ def table(page: Path, heading: str) -> list[list[str]]:
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
-def test_every_command_of_a_page_is_one_that_we_have(page):
+def test_every_command_of_a_page_parses(page):
     for line in commands(page):
         words = shlex.split(line, comments=True)
         if words[0] == "camformer-tf":
@@ -49,12 +49,12 @@ def test_every_link_of_a_page_leads_to_a_file(page):
         assert (page.parent / target).exists(), target
 
 
-def test_the_table_of_commands_is_whole():
+def test_the_table_of_commands_is_complete():
     rows = table(ROOT / "README.md", "Commands")
     assert [row[0] for row in rows] == [f"camformer-tf {name}" for name in cli.main.commands]
 
 
-def test_the_table_of_recipes_is_whole_and_its_sizes_are_right():
+def test_the_table_of_recipes_is_complete_with_the_right_sizes():
     from camformer_tf.data import sequence
     from camformer_tf.model import rescnn
 
@@ -75,7 +75,7 @@ def test_every_recipe_has_a_header_with_command_expectation_cost_and_source():
         assert f"camformer-tf fit {name} " in text
 
 
-def test_python_in_the_docs_compiles_and_names_what_exists():
+def test_python_in_the_docs_compiles_and_calls_functions_that_exist():
     import importlib
 
     for page in PAGES:
@@ -86,11 +86,11 @@ def test_python_in_the_docs_compiles_and_names_what_exists():
                     module_name, _, alias = item.partition(" as ")
                     name = alias or module_name
                     module = importlib.import_module(f"{room}.{module_name}")
-                    for used in re.findall(rf"(?<![\w.]){name}\.(\w+)\(", block):
-                        assert hasattr(module, used), f"{page.name}: {name}.{used}"
+                    for function in re.findall(rf"(?<![\w.]){name}\.(\w+)\(", block):
+                        assert hasattr(module, function), f"{page.name}: {name}.{function}"
 
 
-def test_launchers_are_thin_and_strict():
+def test_shell_scripts_are_short_and_strict():
     for path in (ROOT / "bin").glob("*.sh"):
         text = path.read_text()
         assert os.access(path, os.X_OK) and "set -euo pipefail" in text

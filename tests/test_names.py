@@ -1,4 +1,4 @@
-"""Names are nouns of what they hold, and one noun is one thing."""
+"""Names are nouns of what they hold, and class names are unique."""
 
 import ast
 import collections
@@ -11,8 +11,8 @@ ROOT = Path(__file__).parents[1]
 FILES = sorted(
     path for room in ("camformer_tf", "tests", "benchmarks") for path in (ROOT / room).rglob("*.py")
 )
-# Participles, prepositions, pronouns and adverbs say nothing of what a name holds.
-REFUSED = frozenset(
+# A participle, preposition, pronoun or adverb does not name what a variable holds.
+REFUSED_WORDS = frozenset(
     re.findall(
         r"\w+",
         """
@@ -39,7 +39,7 @@ def is_refused(name: str) -> bool:
     if word in OPTIONS:
         return False
     is_participle = word.endswith("ed") and "_" not in word and word not in NOUNS_IN_ED
-    return (word in REFUSED - KEYS) or is_participle or word.startswith("of_")
+    return (word in REFUSED_WORDS - KEYS) or is_participle or word.startswith("of_")
 
 
 def bindings(tree: ast.Module) -> list[tuple[str, int]]:
@@ -90,7 +90,7 @@ def test_no_local_name_shadows_an_import(path):
     assert not shadows
 
 
-def test_a_class_has_a_name_of_its_own():
+def test_class_names_are_unique():
     owners = collections.defaultdict(list)
     for path in FILES:
         if path.is_relative_to(ROOT / "camformer_tf"):

@@ -1,4 +1,4 @@
-"""What is shipped: a wheel that works where the checkout is not."""
+"""The wheel: complete, and it works without the checkout."""
 
 import configparser
 import subprocess
@@ -17,25 +17,25 @@ ROOT = Path(__file__).parents[1]
 def test_every_package_is_listed():
     setup = configparser.ConfigParser()
     setup.read(ROOT / "setup.cfg")
-    listed = set(setup["options"]["packages"].split())
-    found = {
+    packages = set(setup["options"]["packages"].split())
+    folders = {
         ".".join(p.parent.relative_to(ROOT).parts) for p in ROOT.glob("camformer_tf/**/__init__.py")
     }
-    assert listed == found | {"camformer_tf.configs"}
+    assert packages == folders | {"camformer_tf.configs"}
 
 
 @pytest.fixture(scope="module")
-def unpacked(tmp_path_factory) -> Path:
-    """A wheel of a copy of the tree, unpacked; built with what is installed, nothing is fetched."""
+def wheel_folder(tmp_path_factory) -> Path:
+    """An unpacked wheel of a copy of the tree, built with the installed tools, without a network."""
     folder = tmp_path_factory.mktemp("wheel")
     tree = folder / "tree"
-    tracked = subprocess.run(
+    files = subprocess.run(
         ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
         cwd=ROOT, capture_output=True, text=True,
     )  # fmt: skip
-    if tracked.returncode:
-        pytest.skip("a checkout of git is needed to tell what is shipped")
-    for name in tracked.stdout.split("\0"):
+    if files.returncode:
+        pytest.skip("needs a git checkout, to list the files of the package")
+    for name in files.stdout.split("\0"):
         if name.startswith(("camformer_tf/", "configs/")) or name in (
             "setup.cfg", "pyproject.toml", "README.md", "LICENSE"
         ):  # fmt: skip
@@ -52,28 +52,30 @@ def unpacked(tmp_path_factory) -> Path:
     return folder / "site"
 
 
-def run(unpacked: Path, *arguments) -> subprocess.CompletedProcess:
+def run(wheel_folder: Path, *arguments) -> subprocess.CompletedProcess:
     """Runs the wheel's command line from a folder without a checkout."""
-    program = f"import sys; sys.path.insert(0, {str(unpacked)!r}); from camformer_tf import cli; cli.main()"  # noqa: E501
+    program = f"import sys; sys.path.insert(0, {str(wheel_folder)!r}); from camformer_tf import cli; cli.main()"  # noqa: E501
     return subprocess.run(
         [sys.executable, "-I", "-c", program, *map(str, arguments)],
-        cwd=unpacked, capture_output=True, text=True, timeout=240,
+        cwd=wheel_folder, capture_output=True, text=True, timeout=240,
     )  # fmt: skip
 
 
-def test_the_recipes_are_in_the_wheel(unpacked):
-    names = {path.stem for path in (unpacked / "camformer_tf" / "configs").glob("*.yaml")}
+def test_the_recipes_are_in_the_wheel(wheel_folder):
+    names = {path.stem for path in (wheel_folder / "camformer_tf" / "configs").glob("*.yaml")}
     assert names == set([*recipe.shipped_files(), recipe.SEARCH])
 
 
-def test_the_wheel_fits_a_recipe_by_name(unpacked, library, tmp_path):
-    done = run(unpacked, "fit", "smoke", library, tmp_path / "run", "--set", "train.epochs=1")
-    assert done.returncode == 0, done.stderr
+def test_the_wheel_fits_a_recipe_by_name(wheel_folder, library, tmp_path):
+    process = run(
+        wheel_folder, "fit", "smoke", library, tmp_path / "run", "--set", "train.epochs=1"
+    )
+    assert process.returncode == 0, process.stderr
     assert (tmp_path / "run" / "best.keras").is_file()
 
 
-def test_the_wheel_names_its_recipes_when_asked_for_another(unpacked, library, tmp_path):
-    done = run(unpacked, "fit", "orignal", library, tmp_path / "run")
-    assert done.returncode == 1
-    assert "Did you mean original?" in done.stderr
-    assert "large, mini, original, small, smoke" in done.stderr
+def test_the_wheel_names_its_recipes_when_asked_for_another(wheel_folder, library, tmp_path):
+    process = run(wheel_folder, "fit", "orignal", library, tmp_path / "run")
+    assert process.returncode == 1
+    assert "Did you mean original?" in process.stderr
+    assert "large, mini, original, small, smoke" in process.stderr

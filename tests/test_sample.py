@@ -1,4 +1,4 @@
-"""The committed sample is what its text and the commands in tfrecords/README.md make of it."""
+"""The sample in the repository follows from its text and the commands of tfrecords/README.md."""
 
 import json
 import struct
@@ -15,51 +15,52 @@ FOLDER = Path(__file__).parents[1] / "tfrecords"
 
 
 @pytest.fixture(scope="module")
-def rebuilt(tmp_path_factory) -> Path:
+def records_folder(tmp_path_factory) -> Path:
     out = tmp_path_factory.mktemp("sample") / "sample"
     config = recipe.RecordsConfig(shards=2)
     records.write([FOLDER / "sample.txt"], out, rule=rules.Rule(), config=config)
     return out
 
 
-def test_the_sample_records_are_built_from_the_sample_text(rebuilt):
-    shards = {path.name: path.read_bytes() for path in rebuilt.glob("*.tfrecord")}
+def test_the_sample_records_are_built_from_the_sample_text(records_folder):
+    shards = {path.name: path.read_bytes() for path in records_folder.glob("*.tfrecord")}
     assert shards == {p.name: p.read_bytes() for p in (FOLDER / "sample").glob("*.tfrecord")}
-    ours, theirs = (
-        json.loads((folder / manifest.FILE).read_text()) for folder in (rebuilt, FOLDER / "sample")
+    summary, expected = (
+        json.loads((folder / manifest.FILE).read_text())
+        for folder in (records_folder, FOLDER / "sample")
     )
-    assert ours | {"created_by": theirs["created_by"]} == theirs
+    assert summary | {"created_by": expected["created_by"]} == expected
 
 
-def test_the_sample_is_read_as_its_readme_says_by_plain_python():
+def test_plain_python_reads_the_sample_by_the_layout_in_its_readme():
     # Example j is in shard j modulo their count; a frame has 171 bytes, the expression at 35, the
     # letters at 57.
-    described = json.loads((FOLDER / "sample" / "manifest.json").read_text())
+    description = json.loads((FOLDER / "sample" / "manifest.json").read_text())
     shards = [
         (FOLDER / "sample" / shard["file"]).read_bytes()
-        for shard in described["splits"]["train"]["shards"]
+        for shard in description["splits"]["train"]["shards"]
     ]
-    found = []
-    for j in range(described["splits"]["train"]["examples"]):
+    examples = []
+    for j in range(description["splits"]["train"]["examples"]):
         start = 171 * (j // len(shards))
         frame = shards[j % len(shards)][start : start + 171]
         assert struct.unpack("<Q", frame[:8]) == (155,)
-        found.append((frame[57:167].decode(), struct.unpack("<f", frame[35:39])[0]))
+        examples.append((frame[57:167].decode(), struct.unpack("<f", frame[35:39])[0]))
     rows = [line.split("\t") for line in (FOLDER / "sample.txt").read_text().splitlines()]
     places = {letters: i for i, (letters, _) in enumerate(rows)}
-    order = [places[letters] for letters, _ in found]
+    order = [places[letters] for letters, _ in examples]
     assert order == sorted(order) and len(order) == 3600
-    for i, (_, value) in zip(order, found, strict=True):
+    for i, (_, value) in zip(order, examples, strict=True):
         assert value == struct.unpack("<f", struct.pack("<f", float(rows[i][1])))[0]
 
 
 def test_the_sample_text_is_simulated(tmp_path):
     simulate.simulate(tmp_path / "sample.txt", 4000)
-    ours, theirs = (
+    rows, expected_rows = (
         [line.split("\t") for line in (folder / "sample.txt").read_text().splitlines()]
         for folder in (tmp_path, FOLDER)
     )
-    assert [row[0] for row in ours] == [row[0] for row in theirs]
-    same = np.isclose([float(row[1]) for row in ours], [float(row[1]) for row in theirs])
-    # Another processor's last bits of exp() may move a cell or two to the next bin.
-    assert same.mean() > 0.999
+    assert [row[0] for row in rows] == [row[0] for row in expected_rows]
+    values, expected = ([float(row[1]) for row in table] for table in (rows, expected_rows))
+    # The last bits of exp() differ between processors, which may move a cell or two by one bin.
+    assert np.isclose(values, expected).mean() > 0.999

@@ -87,7 +87,10 @@ def test_a_saved_and_an_exported_model_have_the_flanks_inside(some, tmp_path):
 @pytest.mark.parametrize(
     ("wanted", "message"),
     [
-        (recipe.FlanksConfig(cut_left=60, cut_right=50), "leave nothing of a sequence of 110 letters"),
+        (
+            recipe.FlanksConfig(cut_left=60, cut_right=50),
+            "leave nothing of a sequence of 110 letters",
+        ),
         (recipe.FlanksConfig(add_left="ACU"), "add_left: expected letters ACGTN, found 'ACU'"),
         (recipe.FlanksConfig(add_right="a"), "add_right: expected letters ACGTN, found 'a'"),
     ],

@@ -18,7 +18,9 @@ POOL = {"size": 3, "stride": 2}
 def settings_of(blocks=BLOCKS, *overrides: str) -> recipe.Recipe:
     plain = recipe.load("smoke", ["model.residual=false", "model.dense=[8]", *overrides])
     listed = tuple(
-        recipe.BlockConfig(**{**one, "pool": recipe.PoolConfig(**one["pool"]) if "pool" in one else None})
+        recipe.BlockConfig(
+            **{**one, "pool": recipe.PoolConfig(**one["pool"]) if "pool" in one else None}
+        )
         for one in blocks
     )
     return dataclasses.replace(plain, model=dataclasses.replace(plain.model, blocks=listed))

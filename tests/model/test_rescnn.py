@@ -142,7 +142,10 @@ def plain_forward(model: keras.Model, settings: recipe.ModelConfig, x: np.ndarra
             dense=(7, 3),
         ),
         config(
-            [{"filters": 4, "kernel": 5, "pool": recipe.PoolConfig(7, 2)}, {"filters": 3, "kernel": 4}],
+            [
+                {"filters": 4, "kernel": 5, "pool": recipe.PoolConfig(7, 2)},
+                {"filters": 3, "kernel": 4},
+            ],
             residual=False,
             padding=5,
             dense=(),
@@ -196,11 +199,17 @@ def test_two_layers_of_one_shape_start_differently():
         ([{"filters": 8, "kernel": 3}] * 3, "model.blocks: residual blocks come in pairs, found 3"),
         ([{"filters": 8, "kernel": 3}, {"filters": 9, "kernel": 3}], "model.blocks.1: .* 9"),
         (
-            [{"filters": 8, "kernel": 3}, {"filters": 8, "kernel": 3, "pool": recipe.PoolConfig(2, 2)}],
+            [
+                {"filters": 8, "kernel": 3},
+                {"filters": 8, "kernel": 3, "pool": recipe.PoolConfig(2, 2)},
+            ],
             "model.blocks.1: .*8 filters and 110 positions, found 8 and 55",
         ),
         (
-            [{"filters": 8, "kernel": 3, "pool": recipe.PoolConfig(111, 1)}, {"filters": 8, "kernel": 3}],
+            [
+                {"filters": 8, "kernel": 3, "pool": recipe.PoolConfig(111, 1)},
+                {"filters": 8, "kernel": 3},
+            ],
             "model.blocks.0: nothing is left",
         ),
         ([], "at least one block"),

@@ -235,7 +235,9 @@ def test_a_process_killed_at_random_moments_goes_on_as_if_it_had_not_been():
         text=True,
         timeout=400,
     )
-    assert done.returncode == 0 and "different from a run without kills: nothing" in done.stdout, done
+    assert done.returncode == 0 and "different from a run without kills: nothing" in done.stdout, (
+        done
+    )
 
 
 @pytest.mark.slow
