@@ -26,7 +26,7 @@ def test_every_package_is_listed():
 
 @pytest.fixture(scope="module")
 def wheel_folder(tmp_path_factory) -> Path:
-    """An unpacked wheel of a copy of the tree, built with the installed tools, without a network."""
+    """An unpacked wheel of a copy of the tree, built without a network."""
     folder = tmp_path_factory.mktemp("wheel")
     tree = folder / "tree"
     files = subprocess.run(
