@@ -16,12 +16,12 @@ def export(recipe_name: str, out: Path, seed: int = 0) -> Path:
     """Exports a network with random weights, and returns the folder of the new version."""
     from camformer_tf import recipe
     from camformer_tf.export import export
-    from camformer_tf.model import predict, rescnn
+    from camformer_tf.model import keras_file, rescnn
 
     settings = recipe.load(recipe_name, [f"train.seed={seed}"])
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder, "random.keras")
-        predict.save(rescnn.from_recipe(settings), file, settings)
+        keras_file.save(rescnn.from_recipe(settings), file, settings)
         return export.export([file], out)
 
 

@@ -12,7 +12,7 @@ __version__ = "0.1.0"
 
 _PLACES = {  # public name → module; the name there is the same
     "Manifest": "data.manifest",
-    "Model": "model.model",
+    "Model": "model.inference",
     "Run": "rundir",
     "UserError": "errors",
     "batches": "batches.dataset",

@@ -84,12 +84,18 @@ def predict(
     options |= {"columns": _columns(sequence_column, expression_column)}
     group.start_tensorflow()
     from camformer_tf.client import client
-    from camformer_tf.model import predict
+    from camformer_tf.model import inference, predict
 
     if server:
         count = client.to_file(server, source, out, report=group.report(), **options)
     else:
-        count = predict.to_file(models, source, out, report=group.report(), **options)
+        model = inference.load(
+            models,
+            calibration=options.pop("calibrated"),
+            batch_size=options.pop("batch_size"),
+            precision=options.pop("precision"),
+        )
+        count = predict.to_file(model, source, out, report=group.report(), **options)
     click.echo(f"{out}: {count:,} predictions")
 
 

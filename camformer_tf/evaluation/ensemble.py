@@ -12,7 +12,7 @@ import numpy as np
 
 from camformer_tf import errors, files, progress, recipe, remote, rundir
 from camformer_tf.metrics import conformal
-from camformer_tf.model import calibration, predict
+from camformer_tf.model import calibrations, inference, predict
 
 _log = logging.getLogger(__name__)
 
@@ -32,7 +32,7 @@ def calibrate(
     batch_size: int = recipe.PREDICT_BATCH_SIZE,
     overwrite: bool = False,
     report: progress.Report | None = None,
-) -> calibration.Calibration:
+) -> calibrations.Calibration:
     """Makes prediction intervals of models from measured sequences, and writes them.
 
     The sequences are split at random: a fraction `check` only measures the coverage; with a scale
@@ -74,8 +74,8 @@ def calibrate(
     )  # (N,), (M, N)
     checking, fitting, making = _split(len(y), measured, scale=scale, check=check, seed=seed)
     mean = member_predictions[:, fitting].mean(axis=0)  # (fitting,)
-    mapping = calibration.fit_scale(scale, mean, y[fitting])
-    mean, spread = calibration.combine(member_predictions, mapping)  # (N,), (N,) or None
+    mapping = calibrations.fit_scale(scale, mean, y[fitting])
+    mean, spread = calibrations.combine(member_predictions, mapping)  # (N,), (N,) or None
     try:
         making_spread = None if spread is None else spread[making]
         band = conformal.band(y[making], mean[making], making_spread, coverage)
@@ -83,14 +83,14 @@ def calibrate(
         raise errors.UserError(f"{measured}: {error}.") from error
     lower, upper = band.ends(mean, spread)  # (N,) each
     check_sample = [values[checking] for values in (y, lower, upper)]
-    intervals = calibration.Calibration(
-        members=calibration.fingerprints(predict.members(paths)),
+    intervals = calibrations.Calibration(
+        members=calibrations.fingerprints(inference.member_paths(paths)),
         scale=mapping,
         band=band,
-        measured=conformal.assess(*check_sample),
+        held_out=conformal.assess(*check_sample),
         deciles=tuple(conformal.by_decile(*check_sample)),
     )
-    calibration.save(intervals, path, overwrite=overwrite)
+    calibrations.save(intervals, path, overwrite=overwrite)
     return intervals
 
 
@@ -137,7 +137,8 @@ def _predictions(
     """Returns expression (N,) and each model's predictions (M, N) of the readable sequences."""
     expressions: list[float] = []
     blocks, unreadable = [], 0
-    for rows, block in predict.in_parts(models, source, split, columns, batch_size):  # block (M, B)
+    model = inference.Model(inference.load_members(models, batch_size))
+    for rows, block in predict.member_predictions(model, source, split, columns):  # block (M, B)
         if rows.expressions is None:
             raise errors.UserError(f"{source}: has no expressions to calibrate with.")
         readable = [i for i, reason in enumerate(rows.reasons) if not reason]

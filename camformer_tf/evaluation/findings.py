@@ -11,7 +11,7 @@ import pandas as pd
 from camformer_tf import recipe
 from camformer_tf.data import manifest
 from camformer_tf.evaluation import pairing
-from camformer_tf.model import calibration
+from camformer_tf.model import calibrations
 
 # Thresholds: a smaller difference is not worth a sentence.
 _RISE = 0.02  # of the validation loss, as a fraction of its minimum
@@ -164,10 +164,10 @@ def from_predictions(pairs: pairing.Pairs) -> list[Finding]:
     return findings
 
 
-def from_calibration(intervals: calibration.Calibration) -> list[Finding]:
+def from_calibration(intervals: calibrations.Calibration) -> list[Finding]:
     """Returns the findings in the observed coverage of intervals."""
     findings, nominal = [], intervals.band.coverage
-    check = intervals.measured
+    check = intervals.held_out
     error = 2 * np.sqrt(nominal * (1 - nominal) / check.n)  # two standard errors
     if abs(check.coverage - nominal) > max(_COVERAGE, error):
         findings.append(

@@ -15,7 +15,7 @@ from camformer_tf.data import manifest
 from camformer_tf.evaluation import challenge, findings, pairing, sections
 from camformer_tf.evaluation import compare as comparing
 from camformer_tf.metrics import dream as dream2022
-from camformer_tf.model import calibration
+from camformer_tf.model import calibrations
 from camformer_tf.pages import page
 
 
@@ -180,11 +180,11 @@ def _mean(validation: Sequence[pairing.Pairs]) -> pairing.Pairs | None:
     return dataclasses.replace(validation[0], prediction=mean)
 
 
-def _calibration(run_dir: Path) -> calibration.Calibration | None:
+def _calibration(run_dir: Path) -> calibrations.Calibration | None:
     path = run_dir / rundir.CALIBRATION
     if not path.is_file():
         return None
-    return calibration.load(path, rundir.replicates(run_dir) or [run_dir])
+    return calibrations.load(path, rundir.replicates(run_dir) or [run_dir])
 
 
 def _statuses(runs: Sequence[_RunFiles]) -> list[str]:
@@ -202,7 +202,7 @@ def _findings(
     runs: Sequence[_RunFiles],
     records: manifest.Manifest | None,
     pairs: pairing.Pairs | None,
-    intervals: calibration.Calibration | None,
+    intervals: calibrations.Calibration | None,
 ) -> list[findings.Finding]:
     """Returns all findings, in the order of the report's sections."""
     best, sentences = runs[0], []

@@ -11,7 +11,7 @@ import pandas as pd
 
 from camformer_tf.evaluation import challenge, pairing, scoring
 from camformer_tf.metrics import dream
-from camformer_tf.model import calibration
+from camformer_tf.model import calibrations
 from camformer_tf.pages import page, plot
 
 _RESAMPLES = 200  # for the intervals of the scores
@@ -124,7 +124,7 @@ def sizes(validation: Sequence[pairing.Pairs]) -> dict[str, Any] | None:
     }
 
 
-def coverage(intervals: calibration.Calibration | None) -> page.Picture | None:
+def coverage(intervals: calibrations.Calibration | None) -> page.Picture | None:
     """Returns the plot of the observed coverage; None without a calibration."""
     if intervals is None:
         return None

@@ -15,8 +15,15 @@ import tensorflow as tf
 from camformer_tf import errors, exportdir, files, recipe
 from camformer_tf.data import rows, sequence
 from camformer_tf.export import card, formats, golden, graph, savedmodel, warmup
-from camformer_tf.model import calibration as calibrations
-from camformer_tf.model import lookup, predict, predictors, rescnn
+from camformer_tf.model import (
+    calibrations,
+    engines,
+    inference,
+    keras_file,
+    lookup,
+    predictors,
+    rescnn,
+)
 
 FORMATS = ("savedmodel", *formats.FILES)
 
@@ -62,8 +69,8 @@ def export(
     model_paths = [Path(entry) for entry in entries]
     out_dir = Path(out_dir)
     target = _target(out_dir, version, overwrite)
-    fit = predict.calibration_of(model_paths, Path(calibration) if calibration else None)
-    paths = predict.members(model_paths)
+    fit = inference.find_calibration(model_paths, Path(calibration) if calibration else None)
+    paths = inference.member_paths(model_paths)
     networks, settings = zip(*map(_load_network, paths), strict=True)
     model = _build_model(paths, networks, settings, fit)
     validation = card.read_validation(paths[0])
@@ -109,7 +116,13 @@ def _load_network(path: Path) -> tuple[keras.Model, recipe.Recipe]:
         raise errors.UserError(
             f"{path}: is an export already. Export the run or .keras file that it was made from."
         )
-    return predict.load_keras(path)
+    saved = keras_file.load(path)
+    if saved.is_custom:
+        raise errors.UserError(
+            f"{path}: has a network of its own, and an export holds a recipe's. Export it with "
+            "Keras: keras.models.load_model(…).export(…)."
+        )
+    return saved.network, saved.settings
 
 
 def _build_model(
@@ -119,7 +132,8 @@ def _build_model(
     calibration: calibrations.Calibration | None,
 ) -> graph.ServedModel:
     """Returns the folded networks of members that read the same sequences and channels."""
-    predict.check_rules(paths, [predict.rule(member) for member in settings])
+    rules = [engines.rule(member) for member in settings]
+    inference.check_rules([(str(path), rule) for path, rule in zip(paths, rules, strict=True)])
     encoding = settings[0].data.encoding
     for path, member in zip(paths, settings, strict=True):
         if member.data.encoding != encoding:
@@ -134,14 +148,14 @@ def _build_model(
         folded_network.trainable = False
         folded_networks.append(folded_network)
     lookups = tuple(map(lookup.of, folded_networks, settings))
-    rule = predict.rule(settings[0])
+    rule = engines.rule(settings[0])
     return graph.ServedModel(tuple(folded_networks), lookups, encoding, rule, calibration)
 
 
-def _reference_model(network: keras.Model, settings: recipe.Recipe) -> predict.Model:
+def _reference_model(network: keras.Model, settings: recipe.Recipe) -> engines.Engine:
     """Returns a network as it was trained, which shares no shortcut with the export."""
     predictor = predictors.plain(network, settings.data.encoding)
-    return predict.Model(predictor, predict.rule(settings))
+    return engines.NetworkEngine(predictor, engines.rule(settings))
 
 
 def _write_model(

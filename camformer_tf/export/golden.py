@@ -13,8 +13,7 @@ import tensorflow as tf
 
 from camformer_tf import errors, recipe
 from camformer_tf.data import rows, rules
-from camformer_tf.model import calibration as calibrations
-from camformer_tf.model import predict
+from camformer_tf.model import calibrations, engines, inference
 
 _RANDOM = 20  # random promoters among the sequences
 _TOLERANCE = 1e-5
@@ -71,7 +70,7 @@ class GoldenPredictions:
 
 
 def build(
-    models: Sequence[predict.Model],
+    members: Sequence[engines.Engine],
     calibration: calibrations.Calibration | None,
     ends: tuple[str, str] | None,
 ) -> GoldenPredictions:
@@ -82,15 +81,16 @@ def build(
     an interval's ends is wider, since they multiply the difference of the spread.
 
     Args:
-        models: the members.
+        members: what computes.
         calibration: of these members.
         ends: the constant ends of the library's sequences.
     """
-    rule = models[0].rule
+    rule = members[0].rule
     sequences = _sequences(rule, ends or ("", ""))
     raw = [sequence.strip().encode() for sequence in sequences]
     with tf.device("CPU:0"):
-        predictions = predict.each(models, rows.of_sequences(raw, None, rule))  # (M, N)
+        part = rows.of_sequences(raw, None, rule)
+        _, predictions = inference.Model(members).member_predictions(part)  # (M, N)
     answers = calibrations.answer(predictions, calibration)
     largest = max(np.nanmax(np.abs(values)) for values in answers.values())
     tolerance = _TOLERANCE * max(1.0, float(largest) / _LARGEST)

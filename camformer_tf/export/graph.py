@@ -10,8 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from camformer_tf.data import rules, sequence
-from camformer_tf.model import calibration as calibrations
-from camformer_tf.model import lookup
+from camformer_tf.model import calibrations, lookup
 
 Forward = Callable[[tf.Tensor], tf.Tensor]  # channels (N, L, C) or letters (N, L) → (N, 1)
 Answer = Callable[[tf.Tensor], dict[str, tf.Tensor]]  # the same input → outputs by name, (N,)

@@ -17,7 +17,7 @@ import keras
 import numpy as np
 
 from camformer_tf import errors, files, recipe
-from camformer_tf.model import predict, rescnn
+from camformer_tf.model import keras_file, rescnn
 
 _WRAPPINGS = ("state_dict", "model_state_dict")
 _PREFIX = "module."  # of torch.nn.DataParallel
@@ -58,7 +58,7 @@ def convert(checkpoint: Path, settings: recipe.Recipe, out: Path) -> keras.Model
     model = rescnn.from_recipe(settings)
     for layer, values in weights(state, model, where=str(checkpoint)).items():
         model.get_layer(layer).set_weights(values)
-    predict.save(model, out, settings, overwrite=False)
+    keras_file.save(model, out, settings, overwrite=False)
     return model
 
 

@@ -16,7 +16,7 @@ import tensorflow as tf
 from camformer_tf import errors, files, progress, recipe, rundir
 from camformer_tf.batches import augment, dataset, targets
 from camformer_tf.data import manifest, predictions, records, rows, sequence, text
-from camformer_tf.model import predict, predictors, rescnn
+from camformer_tf.model import inference, keras_file, predictors, rescnn
 from camformer_tf.training import (
     callbacks,
     checkpoint,
@@ -215,7 +215,7 @@ def _callbacks(
     train = settings.train
 
     def save(model: keras.Model) -> None:
-        predict.save(model, run_dir / rundir.BEST, settings)
+        keras_file.save(model, run_dir / rundir.BEST, settings)
 
     early_stop = callbacks.EarlyStop(train.patience, save=save if made.chief else None)
     scores = callbacks.CorrelationScores(
@@ -265,6 +265,6 @@ def _outcome(model: keras.Model, early_stop: callbacks.EarlyStop) -> dict[str, i
 
 def _write_val_predictions(run_dir: Path, validation: text.Examples) -> None:
     part = rows.of_examples(validation)
-    values = predict.load(run_dir).predict(part.letters)
+    values = inference.load(run_dir).predict_letters(part.letters)
     with predictions.writer(run_dir / rundir.VAL_PREDICTIONS, overwrite=True) as write:
         write(predictions.Part(part.sequences, values, part.expressions))

@@ -8,7 +8,7 @@ import pytest
 from camformer_tf import errors, exportdir, recipe
 from camformer_tf.client import check
 from camformer_tf.export import export
-from camformer_tf.model import predict, rescnn
+from camformer_tf.model import keras_file, rescnn
 from camformer_tf.server import server
 
 
@@ -18,7 +18,7 @@ def exports(replicates, tmp_path_factory):
     folder = tmp_path_factory.mktemp("golden")
     export.export([replicates], folder / "ours")
     settings = recipe.load("smoke")
-    predict.save(rescnn.build(settings.model, seed=9), folder / "m.keras", settings)
+    keras_file.save(rescnn.build(settings.model, seed=9), folder / "m.keras", settings)
     export.export([folder / "m.keras"], folder / "other")
     return folder
 

@@ -15,7 +15,7 @@ from camformer_tf import cli, errors
 from camformer_tf.client import client, connection
 from camformer_tf.data import predictions, rows, rules
 from camformer_tf.export import export
-from camformer_tf.model import predict
+from camformer_tf.model import inference, predict
 from camformer_tf.server import server
 
 WAYS = ("http", "grpc")
@@ -49,7 +49,7 @@ def library(tmp_path, promoters):
 def test_the_table_is_that_of_predicting_here(urls, exported, library, tmp_path, way):
     out, here = tmp_path / "served.tsv", tmp_path / "here.tsv"
     assert client.to_file(urls[way], library, out, batch_size=64, concurrency=8) == 2_100
-    predict.to_file([exported], library, here)
+    predict.to_file(inference.load(exported), library, here)
     ours, theirs = (path.read_text().splitlines() for path in (out, here))
     assert (
         ours[0]

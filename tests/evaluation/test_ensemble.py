@@ -9,7 +9,7 @@ from camformer_tf import cli, errors, recipe, rundir
 from camformer_tf.data import predictions as tables
 from camformer_tf.data import records, sequence
 from camformer_tf.evaluation import ensemble
-from camformer_tf.model import predict, rescnn
+from camformer_tf.model import inference, keras_file, rescnn
 
 SETTINGS = recipe.load("smoke")
 
@@ -21,7 +21,7 @@ def run(tmp_path_factory):
     for seed in (1, 2):
         replicate = folder / rundir.replicate(seed)
         replicate.mkdir(parents=True)
-        predict.save(rescnn.build(SETTINGS.model, seed=seed), replicate / rundir.BEST, SETTINGS)
+        keras_file.save(rescnn.build(SETTINGS.model, seed=seed), replicate / rundir.BEST, SETTINGS)
         (replicate / rundir.RECIPE).touch()
         (replicate / rundir.RUN).touch()
     return folder
@@ -33,7 +33,9 @@ def measured(run, tmp_path_factory):
     with noise, and a few that cannot be read."""
     rng = np.random.default_rng(8)
     letters = rng.choice(np.frombuffer(b"ACGT", np.uint8), (2000, 110))
-    predictions = np.stack([predict.load(path).predict(letters) for path in predict.members([run])])
+    predictions = np.stack(
+        [inference.load(path).predict_letters(letters) for path in inference.member_paths([run])]
+    )
     mean = predictions.mean(axis=0)
     y = 5 + 3 * (mean - mean.mean()) / mean.std() + rng.normal(0, 0.5, 2000)
     path = tmp_path_factory.mktemp("measured") / "in.txt"
@@ -53,12 +55,12 @@ def test_observed_coverage_is_nominal_on_the_new_scale(run, measured, scale, cap
     with caplog.at_level(logging.WARNING):
         calibration = ensemble.calibrate([run], measured, out=out, coverage=0.8, scale=scale)
     assert "1 sequence cannot be read" in caplog.text
-    assert (calibration.measured.n, calibration.band.n) == (1000, 500)
+    assert (calibration.held_out.n, calibration.band.n) == (1000, 500)
     # Of 1,000 by a band of 500: a standard error of about 0.022
-    assert calibration.measured.coverage == pytest.approx(0.8, abs=0.05)
+    assert calibration.held_out.coverage == pytest.approx(0.8, abs=0.05)
     # Noise of 0.5: 80 % lie within 1.28 of it on both sides; that the spread of these models says
     # nothing of it makes intervals a little wider
-    assert 0.9 < calibration.measured.width / (2 * 1.28 * 0.5) < 1.5
+    assert 0.9 < calibration.held_out.width / (2 * 1.28 * 0.5) < 1.5
     options = {"coverage": 0.8, "scale": scale, "out": out, "overwrite": True}
     assert ensemble.calibrate(str(run), str(measured), **options) == calibration
 
@@ -120,6 +122,6 @@ def test_several_models_need_the_name_of_a_file(run, measured):
 
 def test_records_calibrate_too(run, library, tmp_path):
     calibration = ensemble.calibrate([run], library, out=tmp_path / "c.json", split="val")
-    assert calibration.measured.n + calibration.band.n == len(
+    assert calibration.held_out.n + calibration.band.n == len(
         records.read(library, "val").expression
     )

@@ -8,7 +8,7 @@ from camformer_tf import recipe
 from camformer_tf.data import manifest
 from camformer_tf.evaluation import findings, pairing
 from camformer_tf.metrics import conformal
-from camformer_tf.model import calibration
+from camformer_tf.model import calibrations
 
 TRAIN = recipe.TrainConfig(epochs=6)
 RNG = np.random.default_rng(5)
@@ -105,9 +105,9 @@ def test_narrow_constant_and_missing_predictions_are_findings():
 )
 def test_coverage_is_a_finding_where_it_is_not_nominal(overall, first, expected):
     deciles = [conformal.Coverage(100, c, 1.0, 0.0, 1.0) for c in (first, 0.9)]
-    intervals = calibration.Calibration(
+    intervals = calibrations.Calibration(
         ("a",),
-        calibration.Scale(),
+        calibrations.Scale(),
         conformal.Band(0.9, 1.0, 1.0, 1000),
         conformal.Coverage(1000, overall, 1.0, 0.0, 1.0),
         tuple(deciles),

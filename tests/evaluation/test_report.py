@@ -16,7 +16,7 @@ from camformer_tf import cli, errors, files, recipe, rundir
 from camformer_tf.data import predictions
 from camformer_tf.evaluation import pairing, report, scoring
 from camformer_tf.metrics import conformal, dream, dream_subsets
-from camformer_tf.model import calibration
+from camformer_tf.model import calibrations
 
 COLUMNS = [
     *("epoch", "train_loss", "val_loss", "train_pearson", "val_pearson"),
@@ -60,9 +60,9 @@ def replicates(tmp_path, library):
     band = conformal.Band(0.9, 1.6, 0.5, 300)
     deciles = tuple(conformal.Coverage(30, c, 4.0, c, c + 1) for c in np.linspace(0.7, 1, 10))
     overall = conformal.Coverage(300, 0.8, 4.0, 0.0, 17.0)
-    members = calibration.fingerprints(rundir.replicates(folder))
-    intervals = calibration.Calibration(members, calibration.Scale(), band, overall, deciles)
-    calibration.save(intervals, folder / rundir.CALIBRATION)
+    members = calibrations.fingerprints(rundir.replicates(folder))
+    intervals = calibrations.Calibration(members, calibrations.Scale(), band, overall, deciles)
+    calibrations.save(intervals, folder / rundir.CALIBRATION)
     return folder
 
 

@@ -11,7 +11,7 @@ import tensorflow as tf
 from camformer_tf import cli, errors, exportdir, recipe, rundir
 from camformer_tf.data import predictions, rules, sequence
 from camformer_tf.export import export, golden, savedmodel
-from camformer_tf.model import predict, rescnn
+from camformer_tf.model import inference, keras_file, predict, rescnn
 
 SETTINGS = recipe.load("smoke")
 RULE = rules.Rule()
@@ -55,7 +55,7 @@ def test_versions_count_up_and_are_not_overwritten_unasked(keras_path, version_d
 def test_strings_give_the_predictions_of_the_model(keras_path, serve, promoters):
     expression, valid = serve([s.lower() if i % 2 else s for i, s in enumerate(promoters)])
     assert valid.all() and expression.dtype == np.float32
-    expected = predict.load(keras_path).predict(sequence.letters(promoters))
+    expected = inference.load(keras_path).predict_letters(sequence.letters(promoters))
     np.testing.assert_allclose(expression, expected, atol=1e-5)
 
 
@@ -67,7 +67,7 @@ def test_folded_normalisation_keeps_the_predictions_of_a_trained_network(promote
             variable.assign(rng.uniform(0.5, 2, variable.shape))
         elif variable.path.split("/")[-1] in ("beta", "moving_mean"):
             variable.assign(rng.normal(0, 0.5, variable.shape))
-    predict.save(network, tmp_path / "m.keras", SETTINGS)
+    keras_file.save(network, tmp_path / "m.keras", SETTINGS)
     folder = export.export([tmp_path / "m.keras"], tmp_path / "e")
     onehot = sequence.encode(promoters)
     answer = tf.saved_model.load(str(folder)).signatures["onehot"](onehot=tf.constant(onehot))
@@ -81,7 +81,7 @@ def test_lengths_within_the_margin_are_padded_and_cut_as_in_training(keras_path,
     at_length = [RULE.fit_length(s.encode()).decode() for s in strings]
     expression, valid = serve(strings)
     assert valid.all()
-    expected = predict.load(keras_path).predict(sequence.letters(at_length))
+    expected = inference.load(keras_path).predict_letters(sequence.letters(at_length))
     np.testing.assert_allclose(expression, expected, atol=1e-5)
 
 
@@ -104,9 +104,11 @@ def test_sequences_that_cannot_be_read_are_invalid_and_nan(serve, promoters):
 
 def test_an_export_predicts_what_its_run_predicts(keras_path, version_dir, promoters):
     letters = sequence.letters(promoters)
-    expected = predict.load(keras_path, batch_size=8).predict(letters)
+    expected = inference.load(keras_path, batch_size=8).predict_letters(letters)
     for path in (version_dir, version_dir.parent):  # a version, and the folder of versions
-        np.testing.assert_allclose(predict.load(path, 8).predict(letters), expected, atol=1e-5)
+        np.testing.assert_allclose(
+            inference.load(path, batch_size=8).predict_letters(letters), expected, atol=1e-5
+        )
 
 
 def test_predict_writes_the_same_table_by_a_calibrated_ensemble_and_its_export(
@@ -116,7 +118,8 @@ def test_predict_writes_the_same_table_by_a_calibrated_ensemble_and_its_export(
     tables = []
     for name, model in (("members", replicates), ("export", ensemble)):
         out = tmp_path / f"{name}.tsv"
-        assert predict.to_file([model], tmp_path / "in.txt", out, batch_size=8) == 22
+        loaded = inference.load(model, batch_size=8)
+        assert predict.to_file(loaded, tmp_path / "in.txt", out) == 22
         header, *rows = (line.split("\t") for line in out.read_text().splitlines())
         tables.append(rows)
         assert header == ["sequence", "prediction", "spread", "lower", "upper", "reason"]
@@ -144,14 +147,16 @@ def test_onehot_gives_all_numbers_of_a_calibrated_ensemble(ensemble, promoters):
 
 
 def test_several_models_become_one(replicates, promoters, tmp_path):
-    members = predict.members([replicates])[:2]
+    members = inference.member_paths([replicates])[:2]
     result = call("export", *members, tmp_path / "e", "--version", 3)
     assert result.exit_code == 0, result.output
     assert result.stdout == f"{tmp_path / 'e' / '3'}: savedmodel written\n"
-    answer = predict.load(tmp_path / "e").answer(sequence.letters(promoters))
-    expected = [predict.load(path).predict(sequence.letters(promoters)) for path in members]
-    assert set(answer) == {"expression", "spread"}
-    np.testing.assert_allclose(answer["expression"], np.mean(expected, axis=0), atol=1e-5)
+    answer = inference.load(tmp_path / "e").predict(promoters)
+    expected = [
+        inference.load(path).predict_letters(sequence.letters(promoters)) for path in members
+    ]
+    assert list(answer) == ["sequence", "prediction", "spread", "reason"]
+    np.testing.assert_allclose(answer["prediction"], np.mean(expected, axis=0), atol=1e-5)
     np.testing.assert_allclose(answer["spread"], np.std(expected, axis=0, ddof=1), atol=1e-5)
 
 
@@ -166,10 +171,10 @@ def test_the_calibration_of_other_models_is_refused(replicates, keras_path, tmp_
 def test_members_of_another_encoding_or_rule_are_refused(keras_path, tmp_path):
     for change, message in (
         ("data.encoding=onehot_n", "its encoding is onehot_n, that of the first model is onehot"),
-        ("data.max_n=5", "reads Rule.*Take each by itself"),
+        ("data.max_n=5", "reads Rule.*Use them one by one"),
     ):
         settings = recipe.load("smoke", [change])
-        predict.save(rescnn.from_recipe(settings), tmp_path / "other.keras", settings)
+        keras_file.save(rescnn.from_recipe(settings), tmp_path / "other.keras", settings)
         with pytest.raises(errors.UserError, match=f"other.keras: {message}"):
             export.export([keras_path, tmp_path / "other.keras"], tmp_path / "e")
     assert not (tmp_path / "e").exists()
@@ -186,9 +191,9 @@ def test_golden_predictions_are_those_of_the_models_and_of_the_export(replicates
     assert contents["tolerance"]["expression"] == pytest.approx(1e-5, rel=0.5)
     names = ["expression", "spread", "lower", "upper", "valid", "reason"]
     assert list(contents["answers"]) == names
-    models = [predict.load(path) for path in predict.members([replicates])]
-    calibration = predict.calibration_of([replicates])
-    golden_predictions = golden.build(models, calibration, None)
+    members = inference.load_members([replicates])
+    calibration = inference.find_calibration([replicates])
+    golden_predictions = golden.build(members, calibration, None)
     assert (
         golden_predictions.sequences == contents["sequences"]
         and 25 <= len(golden_predictions.sequences) <= 33

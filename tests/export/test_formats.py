@@ -9,7 +9,7 @@ import pytest
 from camformer_tf import errors, exportdir, recipe
 from camformer_tf.data import sequence
 from camformer_tf.export import export, formats
-from camformer_tf.model import predict, rescnn
+from camformer_tf.model import inference, keras_file, predict, rescnn
 
 PACKAGES = {"onnx": ("tf2onnx", "onnxruntime"), "litert": ("ai_edge_litert",)}
 
@@ -48,7 +48,7 @@ def test_a_calibrated_ensemble_gives_the_answers_of_its_members(
     assert set(answer) == set(golden["answers"]) - {"valid", "reason"}
 
     (tmp_path / "in.txt").write_text("\n".join(promoters))
-    predict.to_file([replicates], tmp_path / "in.txt", tmp_path / "out.tsv")
+    predict.to_file(inference.load(replicates), tmp_path / "in.txt", tmp_path / "out.tsv")
     header, *rows = (line.split("\t") for line in (tmp_path / "out.tsv").read_text().splitlines())
     columns = dict(zip(header, zip(*rows, strict=True), strict=True))
     columns["expression"] = columns["prediction"]
@@ -66,11 +66,11 @@ def test_flanks_padding_and_channels_are_converted_too(kind, promoters, tmp_path
          "model.residual=false", "data.encoding=onehot_integer_purine"],
     )  # fmt: skip
     path = tmp_path / "m.keras"
-    predict.save(rescnn.from_recipe(settings), path, settings)
+    keras_file.save(rescnn.from_recipe(settings), path, settings)
     folder = export.export([path], tmp_path / "e", format=kind)
     onehot = sequence.encode(promoters, "onehot_integer_purine")
     answer = run(kind, folder / formats.FILES[kind])(onehot)["expression"]
-    expected = predict.load(path).predict(sequence.letters(promoters))
+    expected = inference.load(path).predict_letters(sequence.letters(promoters))
     np.testing.assert_allclose(answer, expected, atol=1e-5)
 
 

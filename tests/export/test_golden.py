@@ -7,20 +7,20 @@ from camformer_tf import errors
 from camformer_tf.data import rules
 from camformer_tf.export import golden
 from camformer_tf.metrics import conformal
-from camformer_tf.model import calibration, predict
+from camformer_tf.model import calibrations, engines
 
 RULE = rules.Rule()
 BAND = conformal.Band(0.9, 2.0, 0.5, 100)
 WORST = conformal.Coverage(1, 1.0, 1.0, 0.0, 1.0)
 
 
-def model(rule: rules.Rule = RULE, factor: float = 1.0) -> predict.Model:
+def model(rule: rules.Rule = RULE, factor: float = 1.0) -> engines.Engine:
     """The share of A in a sequence, times a factor."""
-    return predict.Model(lambda letters: (letters == ord("A")).mean(axis=1) * factor, rule)
+    return engines.NetworkEngine(lambda letters: (letters == ord("A")).mean(axis=1) * factor, rule)
 
 
-def calibration_on(scale: calibration.Scale) -> calibration.Calibration:
-    return calibration.Calibration((), scale, BAND, WORST, ())
+def calibration_on(scale: calibrations.Scale) -> calibrations.Calibration:
+    return calibrations.Calibration((), scale, BAND, WORST, ())
 
 
 @pytest.mark.parametrize(
@@ -41,7 +41,7 @@ def test_the_reasons_of_golden_sequences_are_right_for_any_rule(rule):
 
 def test_large_answers_have_a_wider_tolerance():
     assert golden.build([model()], None, None).tolerance["expression"] == 1e-5
-    scale = calibration.Scale("affine", (0.0, 1.0), (0.0, 17_000.0))
+    scale = calibrations.Scale("affine", (0.0, 1.0), (0.0, 17_000.0))
     golden_predictions = golden.build([model()], calibration_on(scale), None)
     assert golden_predictions.tolerance["expression"] == pytest.approx(
         1e-5 * 17_000 * 0.3 / 17, rel=0.2
@@ -51,7 +51,7 @@ def test_large_answers_have_a_wider_tolerance():
 def test_sequences_close_to_a_step_of_the_scale_are_left_out():
     values = np.unique(golden.build([model()], None, None).answers["expression"][:20])
     step = float(values[3])
-    steep = calibration.Scale("isotonic", (0.0, step - 1e-7, step + 1e-7, 1.0), (0, 0, 5, 5))
+    steep = calibrations.Scale("isotonic", (0.0, step - 1e-7, step + 1e-7, 1.0), (0, 0, 5, 5))
     golden_predictions = golden.build([model()], calibration_on(steep), None)
     expected = golden.build([model()], None, None)
     left_out = set(expected.sequences) - set(golden_predictions.sequences)

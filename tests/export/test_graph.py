@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from camformer_tf.data import rules
 from camformer_tf.export import graph
-from camformer_tf.model import calibration
+from camformer_tf.model import calibrations
 
 RULE = rules.Rule(length=8, length_margin=2, max_n=1)
 MODEL = graph.ServedModel((), (), "onehot", RULE)
@@ -44,10 +44,10 @@ def test_the_graph_judges_every_byte_string_as_the_rules_do(judge, sequences):
 
 
 SCALES = {
-    "model": calibration.Scale(),
-    "affine": calibration.Scale("affine", (0.0, 1.0), (5.0, 8.0)),
-    "isotonic": calibration.Scale("isotonic", (-2, -1, -0.5, 0.5, 1), (-4, -4, 1, 1.5, 9)),
-    "isotonic of two points": calibration.Scale("isotonic", (-1, 1), (3, 4)),
+    "model": calibrations.Scale(),
+    "affine": calibrations.Scale("affine", (0.0, 1.0), (5.0, 8.0)),
+    "isotonic": calibrations.Scale("isotonic", (-2, -1, -0.5, 0.5, 1), (-4, -4, 1, 1.5, 9)),
+    "isotonic of two points": calibrations.Scale("isotonic", (-1, 1), (3, 4)),
 }
 
 

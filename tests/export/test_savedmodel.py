@@ -8,7 +8,7 @@ from tensorflow.core.protobuf import saved_model_pb2
 from camformer_tf import exportdir, recipe
 from camformer_tf.data import sequence
 from camformer_tf.export import export, warmup
-from camformer_tf.model import predict, rescnn
+from camformer_tf.model import keras_file, rescnn
 
 OPERATIONS = Path(__file__).parents[1] / "golden" / "operations_2_12.txt"
 FLANKS = ["tricks.flanks.cut_left=3", "tricks.flanks.add_left=ACGTN", "model.padding=5"]
@@ -37,7 +37,7 @@ def lookup_model(tmp_path_factory) -> Path:
     """Mini, whose letters are looked up, for shorter sequences."""
     settings = recipe.load("mini", LOOKUP)
     path = tmp_path_factory.mktemp("model") / "mini.keras"
-    predict.save(rescnn.from_recipe(settings), path, settings)
+    keras_file.save(rescnn.from_recipe(settings), path, settings)
     return path
 
 
@@ -50,7 +50,7 @@ def test_its_operations_are_known_to_servers_of_tensorflow_2_12(
     version_dir, replicates, lookup_export, tmp_path
 ):
     flanks = recipe.load("smoke", [*FLANKS, "model.residual=false"])
-    predict.save(rescnn.from_recipe(flanks), tmp_path / "flanks.keras", flanks)
+    keras_file.save(rescnn.from_recipe(flanks), tmp_path / "flanks.keras", flanks)
     models = replicates, tmp_path / "flanks.keras"
     folders = [export.export(model, tmp_path / "e") for model in models]
     operations = set()
@@ -80,7 +80,7 @@ def test_the_same_weights_give_the_same_bytes_whatever_the_precision_of_training
     folders = []
     for dtype in ("float32", "mixed_bfloat16", "float32"):
         path = tmp_path / f"{len(folders)}.keras"
-        predict.save(rescnn.from_recipe(settings, dtype), path, settings)
+        keras_file.save(rescnn.from_recipe(settings, dtype), path, settings)
         folders.append(export.export([path], tmp_path / f"e{len(folders)}"))
     first, *repeats = (
         {str(f.relative_to(folder)): f.read_bytes() for f in folder.rglob("*") if f.is_file()}
@@ -172,7 +172,7 @@ def test_looking_letters_up_gives_the_predictions_of_channels_and_of_the_model(
     by_letters = signatures["serving_default"](sequence=tf.constant([s.lower() for s in texts]))
     onehot = sequence.encode(texts, "onehot_purine")
     by_channels = signatures["onehot"](onehot=tf.constant(onehot))["expression"]
-    network, _ = predict.load_keras(lookup_model)
+    network = keras_file.load(lookup_model).network
     expected = network.predict(onehot, verbose=0)[:, 0]
     assert by_letters["valid"].numpy().all()
     for expression in (by_letters["expression"], by_channels):

@@ -7,7 +7,7 @@ import tensorflow as tf
 from camformer_tf import errors, recipe
 from camformer_tf.data import sequence
 from camformer_tf.export import export
-from camformer_tf.model import flanks, predict, rescnn
+from camformer_tf.model import flanks, inference, keras_file, rescnn
 
 CUT_AND_ADDED = recipe.FlanksConfig(cut_left=3, cut_right=13, add_left="ACGTN", add_right="GG")
 
@@ -72,15 +72,15 @@ def test_the_network_is_that_of_the_changed_sequences(some):
 def test_a_saved_and_an_exported_model_have_the_flanks_inside(some, tmp_path):
     made = settings(CUT_AND_ADDED, "onehot_integer")
     model = rescnn.from_recipe(made)
-    predict.save(model, tmp_path / "m.keras", made)
+    keras_file.save(model, tmp_path / "m.keras", made)
     expected = np.ravel(model(sequence.encode(some, "onehot_integer")))
-    loaded = predict.load(tmp_path / "m.keras")
-    np.testing.assert_allclose(loaded.predict(sequence.letters(some)), expected, rtol=1e-5)
+    loaded = inference.load(tmp_path / "m.keras")
+    np.testing.assert_allclose(loaded.predict_letters(sequence.letters(some)), expected, rtol=1e-5)
     served = tf.saved_model.load(str(export.export([tmp_path / "m.keras"], tmp_path / "export")))
     clean = [row.replace("N", "A") for row in some]
     answer = served.signatures["serving_default"](sequence=tf.constant(clean))
     np.testing.assert_allclose(
-        answer["expression"], loaded.predict(sequence.letters(clean)), rtol=1e-5
+        answer["expression"], loaded.predict_letters(sequence.letters(clean)), rtol=1e-5
     )
 
 

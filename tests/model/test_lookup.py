@@ -5,7 +5,7 @@ import pytest
 import tensorflow as tf
 
 from camformer_tf import recipe
-from camformer_tf.model import lookup, predict, predictors, rescnn
+from camformer_tf.model import inference, lookup, predictors, rescnn
 
 BLOCKS = [
     {"filters": 128, "kernel": 3},
@@ -62,7 +62,8 @@ def test_predictions_are_those_of_the_whole_network(settings):
     draw = np.random.default_rng(0)
     letters = draw.choice(np.frombuffer(b"ACGTNacgtn?\0\xff", np.uint8), (40, settings.data.length))
     expected = predictors.plain(network, settings.data.encoding)(letters)
-    found = predict.of_network(network, settings).predict(letters)
+    predict = predictors.snapshots(network, settings, "float32", recipe.PREDICT_BATCH_SIZE)()
+    found = predict(letters)
     # Sums of float32 in another order, folded besides: 3e-5 of a standard deviation seen.
     np.testing.assert_allclose(found, expected, rtol=0, atol=1e-4 * expected.std())
 
@@ -115,5 +116,5 @@ def test_other_networks_are_not_parted(settings):
     letters = np.full((2, 110), ord("C"), np.uint8)
     network = network_of(settings)
     expected = predictors.plain(network, settings.data.encoding)(letters)
-    found = predict.of_network(network, settings).predict(letters)
+    found = inference.from_network(network, settings).predict_letters(letters)
     np.testing.assert_allclose(found, expected, rtol=1e-4)

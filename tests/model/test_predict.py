@@ -8,7 +8,7 @@ import pytest
 
 from camformer_tf import errors, recipe, rundir
 from camformer_tf.data import predictions, records, sequence
-from camformer_tf.model import predict, predictors, rescnn
+from camformer_tf.model import inference, keras_file, predict, predictors, rescnn
 
 PRECISIONS = ("float32", "mixed_bfloat16")
 SETTINGS = recipe.load("smoke", ["data.encoding=onehot_purine"])
@@ -22,7 +22,7 @@ def network() -> keras.Model:
 @pytest.fixture(scope="module")
 def saved(network, tmp_path_factory):
     path = tmp_path_factory.mktemp("model") / "m.keras"
-    predict.save(network, path, SETTINGS)
+    keras_file.save(network, path, SETTINGS)
     return path
 
 
@@ -51,7 +51,7 @@ def test_no_sequence_gives_no_prediction(network):
 
 
 def test_a_saved_model_carries_its_recipe_and_loads_in_plain_keras(saved, network, letters):
-    assert predict.load_keras(saved)[1] == SETTINGS
+    assert keras_file.load(saved).settings == SETTINGS
     assert recipe.parse(zipfile.ZipFile(saved).read("recipe.yaml").decode(), source="") == SETTINGS
     plain = keras.models.load_model(saved)
     for a, b in zip(plain.get_weights(), network.get_weights(), strict=True):
@@ -59,7 +59,10 @@ def test_a_saved_model_carries_its_recipe_and_loads_in_plain_keras(saved, networ
 
 
 def test_bfloat16_predictions_are_those_of_float32_to_its_8_bits(saved, letters):
-    exact, coarse = (predict.load(saved, 64, p).predict(letters) for p in PRECISIONS)
+    exact, coarse = (
+        inference.load(saved, batch_size=64, precision=p).predict_letters(letters)
+        for p in PRECISIONS
+    )
     difference = np.abs(coarse - exact).max()
     # Each of four layers rounds to 2^-9 of a value; the head mixes values of either sign.
     assert 0 < difference < 0.05 * np.abs(exact).max()
@@ -69,12 +72,12 @@ def test_an_export_predicts_in_float32_only(saved, tmp_path):
     (tmp_path / "1").mkdir()
     (tmp_path / "1" / "saved_model.pb").touch()
     with pytest.raises(errors.UserError, match="predicts in float32, found --precision mixed_b"):
-        predict.load(tmp_path, precision="mixed_bfloat16")
+        inference.load(tmp_path, precision="mixed_bfloat16")
 
 
 def test_saving_again_replaces_the_file_and_leaves_no_other(network, tmp_path):
     for _ in range(2):
-        predict.save(network, tmp_path / "m.keras", SETTINGS)
+        keras_file.save(network, tmp_path / "m.keras", SETTINGS)
     assert [path.name for path in tmp_path.iterdir()] == ["m.keras"]
 
 
@@ -84,18 +87,20 @@ def test_a_table_has_a_row_for_every_input_row_in_order(saved, tmp_path, letters
     rows = [good[0], "ACGT", good[1].lower(), good[2] + "X", "", good[2][:108]]
     (tmp_path / "in.txt").write_text("\n".join(rows))
     with caplog.at_level(logging.WARNING):
-        count = predict.to_file([saved], tmp_path / "in.txt", tmp_path / "out.tsv")
+        count = predict.to_file(inference.load(saved), tmp_path / "in.txt", tmp_path / "out.tsv")
     table = predictions.read(tmp_path / "out.tsv")
     assert count == 5 and table.sequences == [row for row in rows if row]
     assert np.isnan(table.prediction).tolist() == [False, True, False, True, False]
     assert "2 of 5 sequences cannot be read" in caplog.text
     assert "row 2: length 4, further than 3 from 110" in caplog.text
-    expected = predict.load(saved).predict(sequence.letters([good[1], good[2][:108] + "NN"]))
+    expected = inference.load(saved).predict_letters(
+        sequence.letters([good[1], good[2][:108] + "NN"])
+    )
     np.testing.assert_allclose(table.prediction[[2, 4]], expected, atol=2e-6)
 
 
 def test_a_split_of_records_is_predicted_with_its_expressions(saved, library, tmp_path):
-    count = predict.to_file([saved], library, tmp_path / "out.tsv", split="val")
+    count = predict.to_file(inference.load(saved), library, tmp_path / "out.tsv", split="val")
     table = predictions.read(tmp_path / "out.tsv")
     expected = records.read(library, "val")
     assert count == 300
@@ -106,20 +111,21 @@ def test_a_split_of_records_is_predicted_with_its_expressions(saved, library, tm
 def test_blocks_of_text_give_the_same_table_as_one_block(
     saved, library_text, tmp_path, monkeypatch
 ):
-    predict.to_file([saved], library_text, tmp_path / "one.tsv", batch_size=64)
+    whole = inference.load(saved, batch_size=64)
+    predict.to_file(whole, library_text, tmp_path / "one.tsv")
     monkeypatch.setattr("camformer_tf.data.text._CHUNK", 10_000)
-    predict.to_file([saved], library_text, tmp_path / "many.tsv", batch_size=64)
+    predict.to_file(whole, library_text, tmp_path / "many.tsv")
     one, many = (predictions.read(tmp_path / name) for name in ("one.tsv", "many.tsv"))
     assert one.sequences == many.sequences
     np.testing.assert_allclose(one.prediction, many.prediction, atol=2e-6)
 
 
 @pytest.mark.parametrize(
-    ("model", "source", "options", "message"),
+    ("name", "source", "options", "message"),
     [
         ("absent", "in.txt", {}, "absent: no such file or directory"),
-        (".", "in.txt", {}, f"no {rundir.BEST} in it"),
-        ("in.txt", "in.txt", {}, "is no model of camformer_tf"),
+        (".", "in.txt", {}, f"there is no {rundir.BEST} in it"),
+        ("in.txt", "in.txt", {}, "not a model of camformer_tf"),
         ("saved", "absent.txt", {}, "absent.txt: no such file"),
         ("saved", "empty.txt", {}, "no sequence to predict"),
         ("saved", "in.txt", {"keys": Path("k.json")}, "keys are for dream-json alone, found tsv"),
@@ -130,14 +136,14 @@ def test_blocks_of_text_give_the_same_table_as_one_block(
     ],
 )
 def test_a_mistake_is_named_and_leaves_no_table(
-    saved, library, tmp_path, model, source, options, message
+    saved, library, tmp_path, name, source, options, message
 ):
     (tmp_path / "in.txt").write_text("A" * 110 + "\n")
     (tmp_path / "empty.txt").write_text("\n")
     out = tmp_path / "out.tsv"
     with pytest.raises(errors.UserError, match=message):
         predict.to_file(
-            [saved if model == "saved" else tmp_path / model],
+            inference.load(saved if name == "saved" else tmp_path / name),
             library if source == "library" else tmp_path / source,
             out,
             **options,
@@ -148,7 +154,7 @@ def test_a_mistake_is_named_and_leaves_no_table(
 def test_a_table_that_is_there_is_not_replaced(saved, library_text, tmp_path):
     (tmp_path / "out.tsv").write_text("mine")
     with pytest.raises(errors.UserError, match="exists already"):
-        predict.to_file([saved], library_text, tmp_path / "out.tsv")
+        predict.to_file(inference.load(saved), library_text, tmp_path / "out.tsv")
     assert (tmp_path / "out.tsv").read_text() == "mine"
 
 
@@ -157,9 +163,12 @@ def test_several_models_give_the_mean_and_its_spread(saved, library, tmp_path):
     for seed in (2, 3):
         others.append(tmp_path / f"{seed}.keras")
         other = rescnn.build(SETTINGS.model, channels=5, seed=seed)
-        predict.save(other, others[-1], SETTINGS)
-    predict.to_file(others, library, tmp_path / "out.tsv", split="val")
-    each = [predict.load(path).predict(records.read(library, "val").letters) for path in others]
+        keras_file.save(other, others[-1], SETTINGS)
+    predict.to_file(inference.load(others), library, tmp_path / "out.tsv", split="val")
+    each = [
+        inference.load(path).predict_letters(records.read(library, "val").letters)
+        for path in others
+    ]
     lines = [line.split("\t") for line in (tmp_path / "out.tsv").read_text().splitlines()]
     assert lines[0] == ["sequence", "prediction", "expression", "spread"]
     found = np.array([[float(row[1]), float(row[3])] for row in lines[1:]])
@@ -173,24 +182,24 @@ def test_a_run_of_replicates_is_its_models_and_all_must_be_finished(saved, tmp_p
         folder.mkdir(parents=True)
         (folder / rundir.RECIPE).touch()
         (folder / rundir.RUN).touch()
-    assert [path.name for path in predict.members([tmp_path / "many", saved])] == [
+    assert [path.name for path in inference.member_paths([tmp_path / "many", saved])] == [
         "seed-42", "seed-7", saved.name
     ]  # fmt: skip
     (tmp_path / "many" / "seed-7" / rundir.RUN).unlink()
     with pytest.raises(errors.UserError, match="many: not finished: seed-7"):
-        predict.members([tmp_path / "many"])
+        inference.member_paths([tmp_path / "many"])
 
 
-def test_models_that_read_other_sequences_do_not_go_together(saved, library_text, tmp_path):
+def test_models_that_read_other_sequences_do_not_go_together(saved, tmp_path):
     settings = recipe.load("smoke", ["data.encoding=onehot_purine", "data.max_n=1"])
-    predict.save(rescnn.build(settings.model, channels=5), tmp_path / "b.keras", settings)
-    with pytest.raises(errors.UserError, match="b.keras: reads Rule.*Take each by itself"):
-        predict.to_file([saved, tmp_path / "b.keras"], library_text, tmp_path / "out.tsv")
+    keras_file.save(rescnn.build(settings.model, channels=5), tmp_path / "b.keras", settings)
+    with pytest.raises(errors.UserError, match="b.keras: reads Rule.*Use them one by one"):
+        inference.load([saved, tmp_path / "b.keras"])
 
 
 def test_fasta_gives_names_and_reasons(saved, tmp_path):
     (tmp_path / "in.fa").write_text(">one\n" + "A" * 60 + "\n" + "C" * 50 + "\n>two\nACGT\n")
-    predict.to_file([saved], tmp_path / "in.fa", tmp_path / "out.tsv")
+    predict.to_file(inference.load(saved), tmp_path / "in.fa", tmp_path / "out.tsv")
     header, one, two = (tmp_path / "out.tsv").read_text().splitlines()
     assert header.split("\t") == ["sequence", "prediction", "name", "reason"]
     assert one.startswith("A" * 60 + "C" * 50 + "\t") and one.endswith("\tone\t")

@@ -2,6 +2,7 @@ import json
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import keras
 import numpy as np
@@ -26,6 +27,8 @@ PUBLISHED = {
     ("mini", 5): 1_446_721,
     ("mini", 6): 1_448_641,
 }
+
+PROGRAMS = Path(__file__).parents[1] / "support" / "programs"
 
 
 def config(blocks, **options) -> recipe.ModelConfig:
@@ -220,23 +223,27 @@ def test_an_impossible_network_is_refused(overrides, message):
         rescnn.build(config(overrides))
 
 
-def test_the_users_keras_settings_do_not_reach_the_network(tmp_path):
-    hostile = {"image_data_format": "channels_first", "floatx": "float16", "backend": "jax",
-               "epsilon": 0.5}  # fmt: skip
+def test_settings_in_the_users_keras_json_do_not_reach_the_network(tmp_path):
+    hostile = {"image_data_format": "channels_first", "floatx": "float16", "epsilon": 0.5}
     (tmp_path / "keras.json").write_text(json.dumps(hostile))
-    program = (
-        "from camformer_tf import recipe\n"
-        "from camformer_tf.model import rescnn\n"
-        "m = rescnn.build(recipe.load('smoke').model)\n"
-        "print(m.get_layer('conv_1').output.shape, m.get_layer('conv_1').compute_dtype,\n"
-        "      m.get_layer('norm_1').epsilon, rescnn.count_trainable(m))\n"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", program],
-        env={**os.environ, "KERAS_HOME": str(tmp_path), "KERAS_BACKEND": "jax"},
+    process = subprocess.run(
+        [sys.executable, PROGRAMS / "hostile_keras.py"],
+        env={**os.environ, "KERAS_HOME": str(tmp_path), "KERAS_BACKEND": "tensorflow"},
         capture_output=True,
         text=True,
         timeout=120,
         check=True,
     )
-    assert done.stdout.strip() == "(None, 110, 32) float32 1e-05 59073"
+    assert process.stdout.strip() == "(None, 110, 32) float32 1e-05 59073"
+
+
+def test_another_keras_backend_is_refused_with_a_sentence(tmp_path):
+    process = subprocess.run(
+        [sys.executable, PROGRAMS / "hostile_keras.py"],
+        env={**os.environ, "KERAS_BACKEND": "jax"},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert process.returncode != 0
+    assert "UserError: the Keras backend is 'jax'" in process.stderr

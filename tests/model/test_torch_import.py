@@ -14,7 +14,7 @@ import tensorflow as tf
 from camformer_tf import cli, errors, recipe
 from camformer_tf.data import predictions, sequence
 from camformer_tf.export import export
-from camformer_tf.model import predict, rescnn, torch_import
+from camformer_tf.model import keras_file, rescnn, torch_import
 
 RESIDUAL = recipe.load("smoke", ["data.encoding=onehot_purine"])
 PLAIN = recipe.parse(
@@ -171,7 +171,8 @@ def safe(network, tmp_path) -> Path:
 def test_safetensors_become_a_model_without_torch(network, safe, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "torch", None)  # importing it fails
     made = torch_import.convert(safe, RESIDUAL, tmp_path / "m.keras")
-    again, settings = predict.load_keras(tmp_path / "m.keras")
+    saved = keras_file.load(tmp_path / "m.keras")
+    again, settings = saved.network, saved.settings
     assert settings == RESIDUAL
     expected = torch_import.weights(drawn(network), network)
     for model in (made, again):

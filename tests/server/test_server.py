@@ -16,7 +16,7 @@ from support import http_client, toy_export
 import camformer_tf as cf
 from camformer_tf import errors, recipe
 from camformer_tf.export import export
-from camformer_tf.model import predict, rescnn
+from camformer_tf.model import keras_file, rescnn
 
 OPTIONS = {
     "port": 0, "max_batch_size": 16, "max_request_bytes": 50_000, "timeout": 20, "poll": 0.05,
@@ -58,7 +58,7 @@ def join(threads):
 
 def test_a_server_of_an_export_gives_its_numbers(tmp_path, sequences):
     settings = recipe.load("smoke")
-    predict.save(rescnn.from_recipe(settings), tmp_path / "m.keras", settings)
+    keras_file.save(rescnn.from_recipe(settings), tmp_path / "m.keras", settings)
     version = export.export([tmp_path / "m.keras"], tmp_path / "exports")
     rows = [*sequences[:20], sequences[0].lower(), "ACGT", sequences[0][:108], "N" * 110]
     signature = tf.saved_model.load(str(version)).signatures["serving_default"]

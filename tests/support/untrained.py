@@ -8,7 +8,7 @@ import pytest
 from camformer_tf import recipe, rundir
 from camformer_tf.data import sequence
 from camformer_tf.evaluation import ensemble
-from camformer_tf.model import predict, rescnn
+from camformer_tf.model import inference, keras_file, rescnn
 
 SETTINGS = recipe.load("smoke")
 
@@ -16,7 +16,7 @@ SETTINGS = recipe.load("smoke")
 @pytest.fixture(scope="session")
 def keras_path(tmp_path_factory) -> Path:
     path = tmp_path_factory.mktemp("export") / "m.keras"
-    predict.save(rescnn.build(SETTINGS.model), path, SETTINGS)
+    keras_file.save(rescnn.build(SETTINGS.model), path, SETTINGS)
     return path
 
 
@@ -33,13 +33,12 @@ def replicates(tmp_path_factory) -> Path:
     for seed in (1, 2, 3):
         run = folder / rundir.replicate(seed)
         run.mkdir(parents=True)
-        predict.save(rescnn.build(SETTINGS.model, seed=seed), run / rundir.BEST, SETTINGS)
+        keras_file.save(rescnn.build(SETTINGS.model, seed=seed), run / rundir.BEST, SETTINGS)
         (run / rundir.RECIPE).touch()
         (run / rundir.RUN).touch()
     rng = np.random.default_rng(8)
     letters = rng.choice(np.frombuffer(b"ACGT", np.uint8), (400, 110))
-    members = np.stack([predict.load(path).predict(letters) for path in predict.members([folder])])
-    expression = 5 + 30 * members.mean(axis=0) + rng.normal(0, 0.3, 400)
+    expression = 5 + 30 * inference.load(folder).predict_letters(letters) + rng.normal(0, 0.3, 400)
     measurements = folder.parent / "measured.txt"
     lines = zip(sequence.text(letters), expression, strict=True)
     measurements.write_text("".join(f"{text}\t{value}\n" for text, value in lines))

@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 
 from camformer_tf import errors, recipe, rundir
-from camformer_tf.model import predict
+from camformer_tf.model import keras_file
 from camformer_tf.training import checkpoint, fit, loop
 from camformer_tf.training import options as fit_options
 
@@ -34,7 +34,7 @@ def state(path: Path) -> dict:
     return variables | {
         "history": history.to_csv(),
         "log": (path / rundir.LOG).read_bytes(),
-        "best": [value.tobytes() for value in predict.load_keras(path)[0].get_weights()],
+        "best": [value.tobytes() for value in keras_file.load(path).network.get_weights()],
         "predictions": (path / rundir.VAL_PREDICTIONS).read_bytes(),
         "best epoch": rundir.load(path).best_epoch,
     }

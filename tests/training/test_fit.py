@@ -16,7 +16,7 @@ from camformer_tf import errors, files, recipe, rundir
 from camformer_tf.batches import targets
 from camformer_tf.data import manifest, predictions, records, rules, sequence
 from camformer_tf.metrics import correlation
-from camformer_tf.model import predict
+from camformer_tf.model import keras_file
 from camformer_tf.training import fit, strategy
 from camformer_tf.training import options as fit_options
 
@@ -139,7 +139,7 @@ def test_in_other_precisions_the_scores_are_those_of_the_float32_model_that_is_s
     r = correlation.pearson(table.expression, table.prediction)
     assert r == pytest.approx(made.best_pearson, abs=1e-6)
     assert made.best_pearson > 0.1
-    network, _ = predict.load_keras(path)
+    network = keras_file.load(path).network
     assert {layer.dtype_policy.name for layer in network.layers} == {"float32"}
 
 

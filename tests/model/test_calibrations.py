@@ -7,19 +7,19 @@ from sklearn import isotonic
 
 from camformer_tf import errors, rundir
 from camformer_tf.metrics import conformal
-from camformer_tf.model import calibration
+from camformer_tf.model import calibrations
 
 RNG = np.random.default_rng(4)
 X = np.rint(RNG.normal(11, 3, 300) * 4) / 4  # with ties
 Y = 0.3 * np.exp(X / 6) + RNG.normal(0, 0.5, 300)
 COVERAGE = conformal.Coverage(5, 0.9, 1.0, 0.0, 2.0)
-FOUND = calibration.Calibration(
-    ("a",), calibration.Scale(), conformal.Band(0.9, 2.0, 0.5, 10), COVERAGE, (COVERAGE,)
+FOUND = calibrations.Calibration(
+    ("a",), calibrations.Scale(), conformal.Band(0.9, 2.0, 0.5, 10), COVERAGE, (COVERAGE,)
 )
 
 
 def test_the_affine_scale_is_the_least_squares_line():
-    scale = calibration.fit_scale("affine", X, Y)
+    scale = calibrations.fit_scale("affine", X, Y)
     slope, intercept = np.polyfit(X, Y, 1)
     np.testing.assert_allclose(scale(X), slope * X + intercept, rtol=1e-12)
     np.testing.assert_allclose(scale(np.array([-50.0])), -50 * slope + intercept, rtol=1e-12)
@@ -27,7 +27,7 @@ def test_the_affine_scale_is_the_least_squares_line():
 
 def test_the_isotonic_scale_is_that_of_scikit_learn():
     judge = isotonic.IsotonicRegression(out_of_bounds="clip").fit(X, Y)
-    scale = calibration.fit_scale("isotonic", X, Y)
+    scale = calibrations.fit_scale("isotonic", X, Y)
     at = np.linspace(X.min() - 2, X.max() + 2, 999)
     np.testing.assert_allclose(scale(at), judge.predict(at), atol=1e-10)
     assert len(scale.x) < len(np.unique(X))  # level stretches are kept by their ends
@@ -35,25 +35,25 @@ def test_the_isotonic_scale_is_that_of_scikit_learn():
 
 
 def test_the_models_own_scale_changes_nothing():
-    assert calibration.fit_scale("model", X, Y)(X) is X
+    assert calibrations.fit_scale("model", X, Y)(X) is X
 
 
 def test_a_scale_that_cannot_be_is_told():
     with pytest.raises(errors.UserError, match="measured values fall where predictions rise"):
-        calibration.fit_scale("affine", X, -X)
-    with pytest.raises(errors.UserError, match="needs sequences of different predictions"):
-        calibration.fit_scale("isotonic", np.ones(5), np.arange(5.0))
+        calibrations.fit_scale("affine", X, -X)
+    with pytest.raises(errors.UserError, match="needs sequences with different predictions"):
+        calibrations.fit_scale("isotonic", np.ones(5), np.arange(5.0))
 
 
 def test_models_are_combined_on_the_new_scale():
     each = RNG.normal(size=(3, 7))
-    mean, spread = calibration.combine(each, calibration.Scale("affine", (0.0, 1.0), (1.0, 3.0)))
+    mean, spread = calibrations.combine(each, calibrations.Scale("affine", (0.0, 1.0), (1.0, 3.0)))
     np.testing.assert_allclose(mean, 1 + 2 * each.mean(axis=0))
     np.testing.assert_allclose(spread, 2 * each.std(axis=0, ddof=1))
-    level = calibration.Scale("isotonic", (-1.0, 0.0, 1.0), (0.0, 5.0, 5.0))
-    mean, spread = calibration.combine(np.array([[-1.0], [3.0]]), level)
+    level = calibrations.Scale("isotonic", (-1.0, 0.0, 1.0), (0.0, 5.0, 5.0))
+    mean, spread = calibrations.combine(np.array([[-1.0], [3.0]]), level)
     assert (mean.item(), spread.item()) == (5.0, np.std([0, 5], ddof=1))  # of the mean, not a mean
-    assert calibration.combine(each[:1], calibration.Scale())[1] is None
+    assert calibrations.combine(each[:1], calibrations.Scale())[1] is None
 
 
 def test_a_calibration_comes_back_and_knows_its_models(tmp_path):
@@ -62,24 +62,24 @@ def test_a_calibration_comes_back_and_knows_its_models(tmp_path):
         (tmp_path / name).mkdir()
         (tmp_path / name / rundir.BEST).write_text(name)
         members.append(tmp_path / name)
-    scale = calibration.fit_scale("isotonic", X, Y)
-    found = dataclasses.replace(FOUND, members=calibration.fingerprints(members), scale=scale)
+    scale = calibrations.fit_scale("isotonic", X, Y)
+    found = dataclasses.replace(FOUND, members=calibrations.fingerprints(members), scale=scale)
     path = tmp_path / "c.json"
-    calibration.save(found, path)
-    assert calibration.load(path, members) == found
-    assert calibration.load(path, members[::-1]) == found  # in any order
+    calibrations.save(found, path)
+    assert calibrations.load(path, members) == found
+    assert calibrations.load(path, members[::-1]) == found  # in any order
     (tmp_path / "two" / rundir.BEST).write_text("trained anew")
     with pytest.raises(errors.UserError, match="c.json: is of other models than these 2"):
-        calibration.load(path, members)
+        calibrations.load(path, members)
     with pytest.raises(errors.UserError, match="exists already"):
-        calibration.save(found, path)
+        calibrations.save(found, path)
 
 
 @pytest.mark.parametrize("text", ["", "[]", json.dumps({"members": []})])
 def test_a_file_that_is_no_calibration_is_told(tmp_path, text):
     (tmp_path / "c.json").write_text(text)
-    with pytest.raises(errors.UserError, match="c.json: is no calibration"):
-        calibration.load(tmp_path / "c.json", [])
+    with pytest.raises(errors.UserError, match="c.json: not a calibration"):
+        calibrations.load(tmp_path / "c.json", [])
 
 
 def test_the_summary_shows_every_tenth():
