@@ -25,7 +25,7 @@ QUICK = ["train.epochs=2", "train.batch_size=64", "model.dense=[16]"]
 
 
 @pytest.fixture(scope="module")
-def run(library, tmp_path_factory) -> tuple[Path, Run, list]:
+def run(library, tmp_path_factory) -> tuple[Path, rundir.Run, list]:
     path = tmp_path_factory.mktemp("fit") / "run"
     reports = []
     made = fit.fit(
