@@ -119,13 +119,13 @@ def drain(batches) -> tuple[float, int]:
     return time.perf_counter() - start, int(total)
 
 
-def read_batches(records: Path, mode: str, *, onehot: bool = False) -> tuple[float, int]:
+def read_batches(record_set: Path, mode: str, *, onehot: bool = False) -> tuple[float, int]:
     import tensorflow as tf
 
     from camformer_tf.batches import dataset
     from camformer_tf.data import sequence
 
-    batches = dataset.load(records, "train", 1024, seed=1, mode=mode).epoch(0)
+    batches = dataset.load(record_set, "train", 1024, seed=1, mode=mode).epoch(0)
     if onehot:
         table = tf.constant(sequence.table("onehot"))
         batches = batches.map(
@@ -135,19 +135,19 @@ def read_batches(records: Path, mode: str, *, onehot: bool = False) -> tuple[flo
     return drain(batches)
 
 
-def read_memory(records: Path, out: Path) -> tuple[float, int]:
-    return read_batches(records, "memory")
+def read_memory(record_set: Path, out: Path) -> tuple[float, int]:
+    return read_batches(record_set, "memory")
 
 
-def read_memory_onehot(records: Path, out: Path) -> tuple[float, int]:
-    return read_batches(records, "memory", onehot=True)
+def read_memory_onehot(record_set: Path, out: Path) -> tuple[float, int]:
+    return read_batches(record_set, "memory", onehot=True)
 
 
-def read_stream(records: Path, out: Path) -> tuple[float, int]:
-    return read_batches(records, "stream")
+def read_stream(record_set: Path, out: Path) -> tuple[float, int]:
+    return read_batches(record_set, "stream")
 
 
-def read_parse_example(records: Path, out: Path) -> tuple[float, int]:
+def read_parse_example(record_set: Path, out: Path) -> tuple[float, int]:
     import tensorflow as tf
 
     features = {
@@ -159,7 +159,7 @@ def read_parse_example(records: Path, out: Path) -> tuple[float, int]:
         columns = tf.io.parse_example(batch, features)
         return tf.io.decode_raw(columns["sequence"], tf.uint8), columns["expression"]
 
-    files = sorted(str(path) for path in records.glob("train-*"))
+    files = sorted(str(path) for path in record_set.glob("train-*"))
     batches = tf.data.TFRecordDataset(files).batch(1024, drop_remainder=True)
     return drain(batches.map(parse, num_parallel_calls=tf.data.AUTOTUNE).prefetch(2))
 

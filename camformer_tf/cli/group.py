@@ -12,9 +12,10 @@ from pathlib import Path
 from typing import Any
 
 import click
+from click import shell_completion
 
 import camformer_tf
-from camformer_tf import backend, errors, progress, remote
+from camformer_tf import backend, errors, progress, recipe, remote
 
 PATH = click.Path(path_type=Path)
 OUTPUT = click.Path(path_type=Path, allow_dash=True)  # a table or text; - is standard output
@@ -32,8 +33,29 @@ class _AnyPath(click.ParamType):
             start_tensorflow()
         return remote.path(str(value))
 
+    def shell_complete(
+        self, ctx: click.Context, param: click.Parameter, incomplete: str
+    ) -> list[shell_completion.CompletionItem]:
+        """Asks the shell to complete paths."""
+        return [shell_completion.CompletionItem(incomplete, type="file")]
+
+
+class _Recipe(click.ParamType):
+    """A recipe: a path, or the name of a shipped one, which shells complete."""
+
+    name = "recipe"
+
+    def shell_complete(
+        self, ctx: click.Context, param: click.Parameter, incomplete: str
+    ) -> list[shell_completion.CompletionItem]:
+        """Returns the shipped names that match, and asks the shell to complete paths too."""
+        names = [name for name in recipe.shipped_files() if name.startswith(incomplete)]
+        items = [shell_completion.CompletionItem(name) for name in names]
+        return [*items, shell_completion.CompletionItem(incomplete, type="file")]
+
 
 ANY_PATH = _AnyPath()  # gs://bucket/records and the like
+RECIPE = _Recipe()
 option = functools.partial(click.option, show_default=True)
 overwrite = option("--overwrite", is_flag=True, help="Replace the output if it exists.")
 json_output = option("--json", "as_json", is_flag=True, help="Print JSON.")

@@ -20,7 +20,7 @@ _overrides = group.option(
 
 
 @click.command()
-@click.argument("recipe_name", metavar="RECIPE")
+@click.argument("recipe_name", metavar="RECIPE", type=group.RECIPE)
 @click.argument("records_dir", metavar="RECORDS", type=group.ANY_PATH)
 @click.argument("run_dir", type=group.PATH)
 @_overrides
@@ -162,7 +162,7 @@ def doctor() -> None:
 
 @click.command("import-torch")
 @click.argument("checkpoint", type=group.PATH)
-@click.argument("recipe_name", metavar="RECIPE")
+@click.argument("recipe_name", metavar="RECIPE", type=group.RECIPE)
 @click.argument("out", metavar="OUT.keras", type=group.PATH)
 @_overrides
 @group.quiet

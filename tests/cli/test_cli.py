@@ -1,4 +1,4 @@
-"""The commands as a user types them: what they print, and what they say of a mistake."""
+"""The commands as a user types them: outputs, messages of mistakes, exit codes."""
 
 import json
 import os
@@ -9,6 +9,7 @@ from pathlib import Path
 import click.testing
 import pytest
 
+import camformer_tf
 from camformer_tf import cli
 from camformer_tf.batches import dataset
 from camformer_tf.training import strategy
@@ -18,14 +19,14 @@ GOOD = "".join(f"{SEQUENCE[:-2]}{a}{b}\t{len(a + b)}.5\n" for a in "ACGT" for b 
 
 
 def call(*arguments, **options) -> click.testing.Result:
-    """Runs a command in this process; an exception that is no message is a failed test."""
+    """Runs a command in this process; an exception that is not a message fails the test."""
     runner = click.testing.CliRunner()
     return runner.invoke(cli.main, [str(a) for a in arguments], catch_exceptions=False, **options)
 
 
 @pytest.fixture(scope="module")
 def tour(library, tmp_path_factory) -> Path:
-    """A folder with the whole way: records (of `library`), run, predictions, scores, export."""
+    """A folder after all steps: run (on `library`), predictions, scores, export."""
     folder = tmp_path_factory.mktemp("tour")
     quick = ["--set", "train.epochs=1", "--quiet"]
     for arguments in [
@@ -34,44 +35,44 @@ def tour(library, tmp_path_factory) -> Path:
         ("evaluate", folder / "p.tsv", "--out", folder / "scores.json"),
         ("export", folder / "run", folder / "export"),
     ]:
-        done = call(*arguments)
-        assert done.exit_code == 0, done.output
+        result = call(*arguments)
+        assert result.exit_code == 0, result.output
     return folder
 
 
-def test_the_tour_leaves_every_file(tour):
+def test_the_commands_of_the_tour_write_every_file(tour):
     assert {p.name for p in tour.iterdir()} == {"run", "p.tsv", "scores.json", "export"}
     assert (tour / "export" / "1" / "saved_model.pb").is_file()
 
 
 def test_evaluate_writes_the_scores_that_it_prints(tour):
     scores = json.loads((tour / "scores.json").read_text())
-    printed = call("evaluate", tour / "p.tsv").output
-    assert f"{scores['pearson']:.6f}" in printed and f"{scores['spearman']:.6f}" in printed
+    output = call("evaluate", tour / "p.tsv").output
+    assert f"{scores['pearson']:.6f}" in output and f"{scores['spearman']:.6f}" in output
 
 
 def test_inspect_records_shows_manifest_and_examples(library):
-    printed = call("inspect-records", library, "--head", 2).output
-    assert "3,000 kept" in printed and "train: 2,700 in 16 shards" in printed
-    assert printed.count("train\tTGCATTTTTTTCACATC") == 2
+    output = call("inspect-records", library, "--head", 2).output
+    assert "3,000 kept" in output and "train: 2,700 in 16 shards" in output
+    assert output.count("train\tTGCATTTTTTTCACATC") == 2
     as_json = json.loads(call("inspect-records", library, "--json").output)
     assert as_json["counts"]["kept"] == 3000
 
 
 def test_head_shows_the_first_lines_of_the_text(library_text, tmp_path):
-    done = call("build-records", library_text, tmp_path / "r", "--split", "all=1", "--quiet")
-    assert done.exit_code == 0
-    shown = call("inspect-records", tmp_path / "r", "--head", 20).output.splitlines()[-20:]
+    result = call("build-records", library_text, tmp_path / "r", "--split", "all=1", "--quiet")
+    assert result.exit_code == 0
+    rows = call("inspect-records", tmp_path / "r", "--head", 20).output.splitlines()[-20:]
     lines = library_text.read_text().splitlines()[:20]
-    assert [s.split("\t")[1] for s in shown] == [line.split("\t")[0] for line in lines]
-    assert [float(s.split("\t")[2]) for s in shown] == pytest.approx(
+    assert [row.split("\t")[1] for row in rows] == [line.split("\t")[0] for line in lines]
+    assert [float(row.split("\t")[2]) for row in rows] == pytest.approx(
         [float(line.split("\t")[1]) for line in lines]
     )
 
 
-def test_text_comes_from_standard_input_too(tmp_path):
-    done = call("build-records", "-", tmp_path / "r", "--quiet", input=GOOD)
-    assert done.exit_code == 0 and "16 kept" in done.output
+def test_build_records_reads_standard_input(tmp_path):
+    result = call("build-records", "-", tmp_path / "r", "--quiet", input=GOOD)
+    assert result.exit_code == 0 and "16 kept" in result.output
 
 
 MISTAKES = {
@@ -135,27 +136,53 @@ def mistakes(tmp_path, monkeypatch) -> Path:
 
 
 @pytest.mark.parametrize("mistake", MISTAKES)
-def test_a_mistake_is_one_message_and_leaves_nothing(mistakes, mistake):
+def test_a_mistake_gives_one_message_and_leaves_no_file(mistakes, mistake):
     arguments, message = MISTAKES[mistake]
-    before = sorted(path.name for path in mistakes.rglob("*"))
-    done = call(*arguments)
-    assert done.exit_code == 1
-    assert done.stderr.startswith("Error: ") and message in done.stderr
-    assert sorted(path.name for path in mistakes.rglob("*")) == before
+    names = sorted(path.name for path in mistakes.rglob("*"))
+    result = call(*arguments)
+    assert result.exit_code == 1
+    assert result.stderr.startswith("Error: ") and message in result.stderr
+    assert sorted(path.name for path in mistakes.rglob("*")) == names
 
 
 def test_records_of_another_length_than_the_recipe_are_refused(mistakes):
     assert call("build-records", "good.txt", "r", "--length", 112, "--quiet").exit_code == 0
-    done = call("fit", "smoke", "r", "out")
-    assert done.exit_code == 1
-    assert "112 letters, the recipe's data.length is 110" in done.stderr
+    result = call("fit", "smoke", "r", "out")
+    assert result.exit_code == 1
+    assert "112 letters, the recipe's data.length is 110" in result.stderr
 
 
 def test_all_malformed_lines_are_counted_and_the_first_five_shown(mistakes):
     Path("bad.txt").write_text(GOOD + "ACGT\n" * 7)
-    done = call("build-records", "bad.txt", "out")
-    assert "7 of 23 lines are malformed" in done.stderr
-    assert [f"bad.txt:{line}:" in done.stderr for line in range(17, 24)] == [True] * 5 + [False] * 2
+    result = call("build-records", "bad.txt", "out")
+    assert "7 of 23 lines are malformed" in result.stderr
+    lines = [line for line in range(17, 24) if f"bad.txt:{line}:" in result.stderr]
+    assert lines == [17, 18, 19, 20, 21]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code"),
+    [
+        (["--help"], 0),
+        (["--version"], 0),
+        (["fit", "--help"], 0),
+        (["evaluate", "absent.tsv"], 1),
+        (["evaluate"], 2),
+        (["evaluate", "absent.tsv", "--boot", "x"], 2),
+        (["evalute"], 2),
+        ([], 2),
+    ],
+)
+def test_the_exit_code_is_0_after_success_1_after_a_mistake_and_2_after_wrong_options(
+    arguments, code
+):
+    assert call(*arguments).exit_code == code
+
+
+def test_python_m_camformer_tf_is_the_command_line():
+    command = [sys.executable, "-m", "camformer_tf", "--version"]
+    process = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
+    assert process.stdout == f"camformer-tf, version {camformer_tf.__version__}\n"
 
 
 def test_wrong_options_exit_with_two(mistakes):
@@ -169,18 +196,24 @@ def test_choices_on_the_command_line_are_those_of_the_library():
     assert tuple(options["data"].type.choices) == dataset.MODES
 
 
-def test_quiet_silences_standard_error_and_results_go_to_standard_output(library, tmp_path):
-    run = [sys.executable, "-m", "camformer_tf.cli", "fit", "smoke", str(library)]
-    quick = ["--set", "train.epochs=1"]
-    loud = subprocess.run([*run, str(tmp_path / "loud"), *quick], capture_output=True, text=True,
-                          timeout=240, check=True, env=_clean())  # fmt: skip
-    quiet = subprocess.run([*run, str(tmp_path / "quiet"), *quick, "--quiet"], capture_output=True,
-                           text=True, timeout=240, check=True, env=_clean())  # fmt: skip
+def test_quiet_silences_standard_error_but_not_results(library, tmp_path):
+    command = [sys.executable, "-m", "camformer_tf", "fit", "smoke", str(library)]
+    verbose, quiet = (
+        subprocess.run(
+            [*command, str(tmp_path / name), "--set", "train.epochs=1", *options],
+            capture_output=True,
+            text=True,
+            timeout=240,
+            check=True,
+            env=_clean(),
+        )
+        for name, options in (("verbose", []), ("quiet", ["--quiet"]))
+    )
     assert quiet.stderr == ""
-    assert "best epoch 1 of 1" in quiet.stdout and "best epoch 1 of 1" in loud.stdout
-    lines = loud.stderr.splitlines()
+    assert "best epoch 1 of 1" in quiet.stdout and "best epoch 1 of 1" in verbose.stdout
+    lines = verbose.stderr.splitlines()
     assert lines[0].startswith("training on CPU:0") and any(s.startswith("Epoch 1:") for s in lines)
-    assert not [line for line in lines if "cuda" in line.lower()]  # no start-up notices
+    assert not [line for line in lines if "cuda" in line.lower()]  # start-up notices
 
 
 def _clean() -> dict[str, str]:
