@@ -1,1 +1,1 @@
-"""Arrays → pictures and self-contained HTML pages."""
+"""Arrays to plots and self-contained HTML pages."""

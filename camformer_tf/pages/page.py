@@ -1,4 +1,4 @@
-"""HTML pages that can be mailed: one file, pictures inside, nothing fetched, no script."""
+"""Self-contained HTML pages: one file with its pictures, without scripts or external resources."""
 
 from __future__ import annotations
 
@@ -6,16 +6,25 @@ import base64
 import dataclasses
 import io
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from camformer_tf import errors, files
+
+if TYPE_CHECKING:
+    import jinja2
+    from matplotlib.figure import Figure
 
 _DOTS_PER_INCH = 150
 
 
 @dataclasses.dataclass(frozen=True)
 class Picture:
-    """A figure as the source of an <img>, what it shows in words, and how wide it is meant to be
-    (CSS pixels).
+    """A figure for an <img>.
+
+    Attributes:
+        source: the PNG image as a data URL.
+        words: a description for readers who do not see the image.
+        width: in CSS pixels.
     """
 
     source: str
@@ -23,8 +32,8 @@ class Picture:
     width: int
 
 
-def picture(figure, words: str) -> Picture:
-    """Returns a matplotlib Figure as a picture."""
+def picture(figure: Figure, words: str) -> Picture:
+    """Returns a matplotlib Figure as a picture; `words` describe it."""
     file = io.BytesIO()
     figure.savefig(file, dpi=_DOTS_PER_INCH, metadata={"Software": None})
     source = "data:image/png;base64," + base64.b64encode(file.getvalue()).decode()
@@ -32,10 +41,16 @@ def picture(figure, words: str) -> Picture:
 
 
 def save(path: Path, template: str, *, overwrite: bool = False, **values: object) -> None:
-    """Writes a template of this package, filled in.
+    """Writes a page from a template of this package.
+
+    Args:
+        path: the HTML file.
+        template: the name of a file in `templates`.
+        overwrite: whether to replace an existing file.
+        values: the variables of the template.
 
     Raises:
-        errors.UserError: jinja2 is not installed, or the file is there already.
+        errors.UserError: jinja2 is not installed, or the file exists.
     """
     environment = _environment()
     with files.new_file(path, overwrite=overwrite) as temporary:
@@ -43,9 +58,9 @@ def save(path: Path, template: str, *, overwrite: bool = False, **values: object
         temporary.write_text(text, encoding="utf-8")
 
 
-def _environment():
+def _environment() -> jinja2.Environment:
     try:
-        import jinja2
+        import jinja2  # here, as it is in the extra `report`
     except ImportError as error:
         raise errors.UserError('Pages need jinja2: pip install "camformer-tf[report]".') from error
     environment = jinja2.Environment(
@@ -61,7 +76,7 @@ def _environment():
 
 
 def _number(value: object) -> str:
-    """Returns a cell for a person."""
+    """Returns the text of a table cell: numbers with four digits, a dash for None and NaN."""
     if value is None or value != value:
         return "–"
     if isinstance(value, bool) or not isinstance(value, int | float):

@@ -39,11 +39,11 @@ def write(
         pictures = [
             (plot.search(scores), "r + rho of each trial in their order, and the best so far."),
             (
-                plot.against(scores, "parameters", sizes, small),
+                plot.pareto(scores, "parameters", sizes, small),
                 "r + rho against parameters; ringed: no smaller network scores higher.",
             ),
             (
-                plot.against(scores, "sequences/s in training", speeds, fast),
+                plot.pareto(scores, "sequences/s in training", speeds, fast),
                 "r + rho against speed; ringed: no faster network scores higher.",
             ),
         ]
