@@ -47,15 +47,15 @@ class Coverage:
         n: the number of examples.
         coverage: the fraction of examples whose measured value lies in their interval.
         width: the mean width of the intervals.
-        least: the smallest measured value.
-        most: the largest measured value.
+        minimum: the smallest measured value.
+        maximum: the largest measured value.
     """
 
     n: int
     coverage: float
     width: float
-    least: float
-    most: float
+    minimum: float
+    maximum: float
 
 
 def band(

@@ -15,7 +15,8 @@ from camformer_tf.metrics import conformal
 
 SCALES = ("model", "affine", "isotonic")
 
-_KEYS = {"held_out": "measured"}  # the fields that have another name in the file
+# The fields that have another name in the file.
+_KEYS = {"held_out": "measured", "minimum": "least", "maximum": "most"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -63,7 +64,7 @@ class Calibration:
         rows = [("all", self.held_out), *((str(i), d) for i, d in enumerate(self.deciles, 1))]
         head = f"{'tenth':>5} {'expression':>19} {'sequences':>9} {'coverage':>8} {'width':>8}"
         lines = [
-            f"{name:>5} {row.least:>9.3f} {row.most:>9.3f} {row.n:>9,} {row.coverage:>8.3f} "
+            f"{name:>5} {row.minimum:>9.3f} {row.maximum:>9.3f} {row.n:>9,} {row.coverage:>8.3f} "
             f"{row.width:>8.3f}"
             for name, row in rows
         ]
@@ -147,7 +148,9 @@ def fingerprints(members: Sequence[Path]) -> tuple[str, ...]:
 
 def save(calibration: Calibration, path: Path, *, overwrite: bool = False) -> None:
     """Writes a calibration."""
-    values = {_KEYS.get(k, k): v for k, v in dataclasses.asdict(calibration).items()}
+    values = dataclasses.asdict(  # the factory makes the dictionaries of inner dataclasses too
+        calibration, dict_factory=lambda items: {_KEYS.get(k, k): v for k, v in items}
+    )
     with files.new_file(path, overwrite=overwrite) as temporary:
         temporary.write_text(json.dumps(values, indent=1) + "\n")
 
@@ -166,8 +169,8 @@ def load(path: Path, members: Sequence[Path]) -> Calibration:
                 values["scale"]["kind"], tuple(values["scale"]["x"]), tuple(values["scale"]["y"])
             ),
             band=conformal.Band(**values["band"]),
-            held_out=conformal.Coverage(**values["measured"]),
-            deciles=tuple(conformal.Coverage(**decile) for decile in values["deciles"]),
+            held_out=_coverage(values["measured"]),
+            deciles=tuple(map(_coverage, values["deciles"])),
         )
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise errors.UserError(
@@ -179,3 +182,13 @@ def load(path: Path, members: Sequence[Path]) -> Calibration:
             f"{len(calibration.members)}). Calibrate again: camformer-tf calibrate MODEL... INPUT."
         )
     return calibration
+
+
+def _coverage(values: dict[str, float]) -> conformal.Coverage:
+    return conformal.Coverage(
+        n=int(values["n"]),
+        coverage=values["coverage"],
+        width=values["width"],
+        minimum=values["least"],
+        maximum=values["most"],
+    )

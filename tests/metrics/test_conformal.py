@@ -47,6 +47,6 @@ def test_coverage_is_assessed_for_each_tenth_by_expression():
     deciles = conformal.by_decile(y, y - 1, np.where(y < 50, y + 1, y - 0.5))
     assert [decile.n for decile in deciles] == [10] * 10
     assert [decile.coverage for decile in deciles] == [1.0] * 5 + [0.0] * 5
-    assert (deciles[0].least, deciles[0].most, deciles[0].width) == (0.0, 9.0, 2.0)
+    assert (deciles[0].minimum, deciles[0].maximum, deciles[0].width) == (0.0, 9.0, 2.0)
     ties = conformal.by_decile(np.repeat([3.0, 7.0], 50), np.zeros(100), np.full(100, 5.0))
     assert [(decile.n, decile.coverage) for decile in ties] == [(50, 1.0), (50, 0.0)]
