@@ -1,8 +1,15 @@
+import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from camformer_tf import exportdir
+from camformer_tf.client import check
+from camformer_tf.data import sequence
+from camformer_tf.export import export
+from camformer_tf.model import inference
+from camformer_tf.server import server
 
 # Names that are not versions. Unicode has digits that str.isdigit accepts and int refuses ("²"),
 # and others that int reads as a number ("٣"). Git and editors leave files and folders too.
@@ -63,3 +70,34 @@ def test_what_is_not_a_folder_has_no_newest_version(tmp_path):
     assert exportdir.newest(tmp_path / "nowhere") is None
     with pytest.raises(OSError):
         exportdir.versions(tmp_path / "nowhere")
+
+
+# --- the rooms that read versions ---
+
+
+@pytest.fixture(scope="module")
+def export_dir(keras_path, tmp_path_factory) -> Path:
+    """Returns an export of version 2, beside folders that are not versions."""
+    folder = tmp_path_factory.mktemp("export") / "exports"
+    export.export([keras_path], folder, version=2)
+    for name in ("²", "01", "9x"):
+        add_version(folder, name)
+    (folder / "7").touch()
+    return folder
+
+
+def test_predict_reads_the_newest_version(export_dir, keras_path, promoters):
+    letters = sequence.letters(promoters)
+    prediction = inference.load(export_dir).predict_letters(letters)
+    expected = inference.load(keras_path).predict_letters(letters)
+    np.testing.assert_allclose(prediction, expected, atol=1e-5)
+
+
+def test_the_server_and_its_check_use_the_newest_version(export_dir):
+    with server.serve(export_dir, port=0) as running:
+        assert check.check(running.url, export_dir).version == 2
+
+
+def test_the_next_export_has_the_next_version(export_dir, keras_path, tmp_path):
+    shutil.copytree(export_dir, tmp_path / "exports")
+    assert export.export([keras_path], tmp_path / "exports").name == "3"  # 7 is a file
