@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Installs the package into the virtual environment .venv, made if it is not there:
-# bin/install.sh [EXTRAS], such as bin/install.sh test
+# Installs the package into the virtual environment .venv, and creates it if it is missing:
+# bin/install.sh [EXTRAS], such as bin/install.sh test,docs
 set -euo pipefail
 cd "$(dirname "$0")/.."
 if [ ! -x .venv/bin/pip ]; then

@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
-# From nothing to a served model on simulated data: bin/quickstart.sh [FOLDER]
-# Makes a virtual environment in .venv, installs, and leaves everything in FOLDER (quickstart/).
+# From nothing to an exported model on simulated data: bin/quickstart.sh [FOLDER]
+# Creates a virtual environment in .venv, installs the package, and writes to FOLDER (quickstart/).
 set -euo pipefail
 cd "$(dirname "$0")/.."
 out=${1:-quickstart}
 if [ -e "$out" ]; then
-    echo "$out: exists already. Remove it, or name another folder: bin/quickstart.sh FOLDER" >&2
+    echo "$out: exists already. Remove it, or give another folder: bin/quickstart.sh FOLDER" >&2
     exit 1
 fi
 bin/install.sh
@@ -25,11 +25,11 @@ echo "== SavedModel"
 $camformer export "$out/run" "$out/export"
 
 cat <<END
-== done; everything is in $out/
-promoters.txt, promoters.truth.json  the library, and the grammar behind it
+== finished; everything is in $out/
+promoters.txt, promoters.truth.json  the library, and its motif grammar
 records/          TFRecords and manifest.json
 run/              log.txt, history.csv, best.keras, tensorboard/
 predictions.tsv   sequence, prediction, expression
 scores.json       Pearson, Spearman, errors
-export/1/         for TF Serving
+export/1/         SavedModel for TensorFlow Serving
 END

@@ -1,14 +1,14 @@
 #!/usr/bin/env bash
-# Serves an export by TensorFlow Serving in a container:
+# Serves an export with TensorFlow Serving in a container:
 # bin/serve-tf-serving.sh EXPORT_DIR [OPTIONS OF tensorflow_model_server]
-# REST on port 8501 and gRPC on 8500 of this machine alone; other ports, the image and the program by
-# REST_PORT, GRPC_PORT, IMAGE and CONTAINER. Its configuration is in bin/tf-serving/. A newer version
-# in EXPORT_DIR is taken up by itself. A signal to end ends the server.
+# REST on port 8501 and gRPC on port 8500, for this machine only. The variables REST_PORT, GRPC_PORT,
+# IMAGE and CONTAINER change ports, image and program. The configuration is in bin/tf-serving/. The
+# server loads a newer version in EXPORT_DIR when it appears. SIGTERM or SIGINT stops the server.
 set -euo pipefail
 export_dir=$(cd "${1:?"usage: bin/serve-tf-serving.sh EXPORT_DIR [OPTIONS]"}" && pwd)
 here=$(cd "$(dirname "$0")" && pwd)
 if ! ls -d "$export_dir"/[0-9]*/saved_model.pb >/dev/null 2>&1; then
-    echo "$export_dir: no version of an export in it, such as 1/saved_model.pb." >&2
+    echo "$export_dir: not an export: there is no version in it, such as 1/saved_model.pb." >&2
     exit 1
 fi
 exec "${CONTAINER:-docker}" run --rm --init \

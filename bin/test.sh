@@ -1,6 +1,8 @@
 #!/usr/bin/env bash
-# Installs the test extra into .venv and runs the tests in two processes: bin/test.sh [PYTEST OPTIONS]
-# bin/test.sh -m "not slow and not distributed" takes the quick ones alone; -n 0 runs in one process.
+# Installs the test extra into .venv, checks style, types and spelling, and runs the tests in two
+# processes: bin/test.sh [PYTEST OPTIONS]
+# bin/test.sh -m "not slow and not distributed" runs only the quick tests; -n 0 uses one process;
+# --cov measures coverage.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 bin/install.sh test

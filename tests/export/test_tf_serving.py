@@ -42,7 +42,7 @@ def test_the_export_and_the_configuration_are_mounted_and_ports_are_local(tmp_pa
 
 def test_a_folder_without_an_export_is_refused(tmp_path, docker):
     process = run(docker, tmp_path)
-    assert process.returncode == 1 and "no version of an export" in process.stderr
+    assert process.returncode == 1 and "there is no version in it" in process.stderr
 
 
 def test_the_configuration_is_what_the_server_reads():
