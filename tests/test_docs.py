@@ -7,12 +7,13 @@ from pathlib import Path
 
 import pytest
 
+import camformer_tf
 from camformer_tf import cli, recipe
 
 ROOT = Path(__file__).parents[1]
 PAGES = [
-    ROOT / "README.md",
-    ROOT / "tfrecords" / "README.md",
+    *(ROOT / name for name in ("README.md", "CHANGELOG.md", "CONTRIBUTING.md")),
+    *(ROOT / folder / "README.md" for folder in ("benchmarks", "tfrecords")),
     *sorted((ROOT / "docs").glob("*.md")),
 ]
 
@@ -32,7 +33,7 @@ def table(page: Path, heading: str) -> list[list[str]]:
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_every_command_of_a_page_parses(page):
     for line in commands(page):
-        words = shlex.split(line, comments=True)
+        words = shlex.split(line.partition(" | ")[0], comments=True)
         if words[0] == "camformer-tf":
             command = cli.main.commands[words[1]]
             command.make_context(words[1], words[2:])  # parses, and refuses unknown options
@@ -40,7 +41,9 @@ def test_every_command_of_a_page_parses(page):
             assert os.access(ROOT / scripts[0], os.X_OK)
         else:
             shell = {"source", "mkdir", "export", "for", "done"}
-            assert words[0] in shell | {"pip", "curl", "tensorboard", "docker", "python", "srun"}
+            assert words[0] in shell | {
+                *("curl", "docker", "pip", "pre-commit", "python", "srun", "tensorboard")
+            }
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
@@ -65,6 +68,13 @@ def test_the_table_of_recipes_is_complete_with_the_right_sizes():
         channels = sequence.channels(settings.data.encoding)
         model = rescnn.build(settings.model, channels=channels)
         assert parameters == f"{rescnn.count_trainable(model):,}"
+
+
+def test_the_reference_pages_list_the_public_names():
+    text = (ROOT / "docs" / "reference.md").read_text()
+    names = re.findall(r"(?m)^::: camformer_tf\.([\w.]+)$", text)
+    places = camformer_tf._PLACES.items()
+    assert sorted(names) == sorted(f"{module}.{name}" for name, module in places)
 
 
 def test_every_recipe_has_a_header_with_command_expectation_cost_and_source():

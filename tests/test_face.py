@@ -62,8 +62,8 @@ def test_a_function_keeps_its_name_when_the_room_of_that_name_is_imported(name, 
 
 
 def test_an_unknown_name_is_an_attribute_error():
-    with pytest.raises(AttributeError, match="'camformer_tf' has no attribute 'trian'"):
-        camformer_tf.trian  # noqa: B018
+    with pytest.raises(AttributeError, match="'camformer_tf' has no attribute 'fits'"):
+        camformer_tf.fits  # noqa: B018
 
 
 def test_dir_lists_the_public_names():

@@ -169,7 +169,7 @@ def test_all_malformed_lines_are_counted_and_the_first_five_shown(mistakes):
         (["evaluate", "absent.tsv"], 1),
         (["evaluate"], 2),
         (["evaluate", "absent.tsv", "--boot", "x"], 2),
-        (["evalute"], 2),
+        (["evaluates"], 2),
         ([], 2),
     ],
 )
