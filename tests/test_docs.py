@@ -20,8 +20,9 @@ PAGES = [
 
 def commands(page: Path, language: str = "bash") -> list[str]:
     blocks = re.findall(rf"```{language}\n(.*?)```", page.read_text(), re.S)
-    lines = [line for block in blocks for line in block.replace("\\\n", " ").splitlines() if line]
-    return [line.strip().replace("$seed", "42").replace("$recipe", "mini") for line in lines]
+    lines = [line for block in blocks for line in block.replace("\\\n", " ").splitlines()]
+    lines = [line.strip() for line in lines if line.strip()]
+    return [line.replace("$seed", "42").replace("$recipe", "mini") for line in lines]
 
 
 def table(page: Path, heading: str) -> list[list[str]]:
