@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
-# Searches with several processes of this machine:
+# Runs a search in several processes of this machine:
 # bin/tune-workers.sh WORKERS SEARCH_RECIPE RECORDS OUT_DIR [OPTIONS OF camformer-tf tune]
-# The chief, which proposes and writes, shows its progress here; workers, which train, write to
-# OUT_DIR.worker-I.log. A worker that dies is started again, ten times at most, and goes on with its
-# trial. A signal to end ends all; --resume goes on.
+# The chief proposes and writes, and its log is shown here. Workers train, and log to
+# OUT_DIR.worker-I.log. A worker that dies is restarted, at most ten times, and continues its trial.
+# SIGTERM or Ctrl-C ends all processes; --resume continues the search.
 set -euo pipefail
 workers=${1:?"usage: bin/tune-workers.sh WORKERS SEARCH_RECIPE RECORDS OUT_DIR [OPTIONS]"}
 out_dir=${4:?"usage: bin/tune-workers.sh WORKERS SEARCH_RECIPE RECORDS OUT_DIR [OPTIONS]"}
@@ -15,7 +15,7 @@ KERASTUNER_ORACLE_PORT=$("$python" -c 'import socket
 with socket.create_server(("127.0.0.1", 0)) as server: print(server.getsockname()[1])')
 export KERASTUNER_ORACLE_PORT
 
-work() { # until nothing is left to train
+work() { # trains until nothing is left
     local process=
     trap '[ -z "$process" ] || kill -TERM "$process" 2>/dev/null; wait || true; exit 143' TERM
     for ((try = 0; try <= 10; try++)); do

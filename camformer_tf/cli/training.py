@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -179,7 +180,9 @@ def import_torch(checkpoint: Path, recipe_name: str, out: Path, overrides: tuple
     click.echo(f"{out}: {rescnn.count_trainable(made):,} parameters imported")
 
 
-@click.command()
+@group.command(
+    "tune", example="camformer-tf tune search tfrecords/mine searches/mine --trials 50 --epochs 10"
+)
 @click.argument("search", metavar="SEARCH_RECIPE")
 @click.argument("records_dir", metavar="RECORDS", type=group.PATH)
 @click.argument("out_dir", type=group.PATH)
@@ -187,60 +190,57 @@ def import_torch(checkpoint: Path, recipe_name: str, out: Path, overrides: tuple
     "--algorithm",
     default="random",
     type=click.Choice(["random", "bayesian", "hyperband", "grid"]),
-    help="grid: every combination, where all ranges have steps.",
+    help="How values are proposed; grid: every combination, if all ranges have steps.",
 )
 @group.option(
     "--objective",
     default="score",
     type=click.Choice(["score", "pearson", "spearman", "loss", "score-parameters", "score-speed"]),
-    help="Of validation, at a trial's best epoch; score: r + rho, alone or against size or speed.",
+    help="What to optimize in validation; score: r + rho, also against size or speed.",
 )
 @group.option(
     "--tenfold",
     default=0.05,
     type=click.FloatRange(0, min_open=True),
-    help="For score-parameters and score-speed: the r + rho that ten times fewer parameters, or "
-    "ten times more sequences a second in training, are worth.",
+    help="For score-parameters and score-speed: r + rho that ten times fewer parameters, or ten "
+    "times the training speed, are worth.",
 )
-@group.option("--trials", default=20, type=click.IntRange(1), help="At most so many.")
+@group.option("--trials", default=20, type=click.IntRange(1), help="Maximum number of trials.")
 @group.option(
-    "--epochs", type=click.IntRange(1), help="Of each trial; by default as the recipe says."
+    "--epochs", type=click.IntRange(1), help="Epochs of each trial; by default as the recipe says."
 )
 @group.option(
     "--fraction",
     type=click.FloatRange(0, 1, min_open=True),
-    help="Train trials on this part of the training sequences; best.yaml is for all of them.",
+    help="Fraction of the training sequences that trials use; best.yaml is for all of them.",
 )
-@group.option("--hours", type=click.FloatRange(0, min_open=True), help="Begin no trial after them.")
-@group.option("--seed", default=recipe.TrainConfig.seed, help="Of what is tried.")
-@group.option("--precision", help="Of each trial; see `fit`.")
-@group.option("--resume", is_flag=True, help="Go on with a search that was stopped.")
+@group.option(
+    "--hours", type=click.FloatRange(0, min_open=True), help="Time after which no trial begins."
+)
+@group.option("--seed", default=recipe.TrainConfig.seed, help="Seed of the search.")
+@group.option("--precision", help="Precision of each trial; see fit.")
+@group.option("--resume", is_flag=True, help="Continue a search that was stopped.")
+@group.overwrite
 @group.quiet
-def tune(
-    search: str,
-    records_dir: Path,
-    out_dir: Path,
-    precision: str | None,
-    resume: bool,
-    **options,
-) -> None:
-    """Search SEARCH_RECIPE, a recipe with ranges, for what trains best on RECORDS.
+def tune(search: str, records_dir: Path, out_dir: Path, **options: Any) -> None:
+    """Search a recipe's ranges for the best values.
 
-    OUT_DIR gets best.yaml, a recipe for `fit`, and trials.csv. Each trial is a `fit` of its own;
-    one that fails is written down, and the search goes on.
+    SEARCH_RECIPE is a recipe with ranges. OUT_DIR gets best.yaml, a recipe for `fit`, and
+    trials.csv. Each trial is a `fit` of its own; one that fails is recorded, and the search
+    continues.
     """
+    if options["resume"] and options["overwrite"]:
+        raise click.UsageError("--resume and --overwrite exclude each other.")
     group.start_tensorflow()
-    from camformer_tf.tuning import space, trials, tune
+    from camformer_tf.tuning import tune
 
-    searched = space.load(search)
-    given = ("--precision", precision) if precision else ()
-    chosen = tune.SearchOptions(**options, fit=given)
     try:
-        found = tune.tune(searched, records_dir, out_dir, chosen, resume=resume)
-    except tune.Stopped as stopped:
-        click.echo(f"{out_dir}: stopped, and kept. Go on with --resume.", err=True)
-        sys.exit(stopped.code)
-    if not found:
+        trials = tune.tune(search, records_dir, out_dir, **options)
+    except tune.SearchInterrupt as stop:
+        click.echo(f"{out_dir}: stopped and saved. Continue with --resume.", err=True)
+        sys.exit(stop.code)
+    if len(trials):
+        count = "1 trial" if len(trials) == 1 else f"{len(trials)} trials, the best"
+        click.echo(f"{out_dir}: {count}\n{trials.summary()}")
+    else:
         click.echo("nothing is left to train")
-        return
-    click.echo(f"{out_dir}: {len(found)} trials, the best of them\n{trials.best_five(found)}")

@@ -1,4 +1,4 @@
-"""A search space becomes a winning recipe."""
+"""Search space → best recipe."""
 
 from camformer_tf import backend
 

@@ -13,7 +13,7 @@ import pytest
 import tensorflow as tf
 
 from camformer_tf import errors, files, recipe, rundir
-from camformer_tf.tuning import space, tune
+from camformer_tf.tuning import searchdir, tune
 
 pytestmark = pytest.mark.slow
 SAMPLE = Path(__file__).parents[2] / "tfrecords" / "sample"
@@ -42,131 +42,138 @@ def run(path: Path, out: Path, *options: str) -> subprocess.CompletedProcess:
 
 
 def table(out: Path) -> list[dict[str, str]]:
-    with (out / tune.TRIALS).open() as file:
+    with (out / searchdir.TRIALS).open() as file:
         return list(csv.DictReader(file))
 
 
 def test_the_best_trial_becomes_a_recipe_that_fit_takes(recipe_file, tmp_path):
     out = tmp_path / "out"
-    done = run(recipe_file, out, "--trials", "3")
-    assert done.returncode == 0, done.stderr
+    process = run(recipe_file, out, "--trials", "3")
+    assert process.returncode == 0, process.stderr
     rows = table(out)
     assert [row["status"] for row in rows] == ["COMPLETED"] * 3
     scores = [float(row["score"]) for row in rows]
     assert scores == sorted(scores, reverse=True)
     assert any(row["pareto"] == "True" for row in rows)
-    best = recipe.load(str(out / tune.BEST))
+    best = recipe.load(str(out / searchdir.BEST))
     assert str(best.train.learning_rate) == rows[0]["train.learning_rate"]
     assert best.expect.parameters == int(rows[0]["parameters"])
-    # It reaches, to the bit, what the search says of it
-    again = subprocess.run(
-        [*TUNE[:-1], "fit", str(out / tune.BEST), str(SAMPLE), str(tmp_path / "run"), "--quiet",
-         "--precision", "float32"], capture_output=True, text=True, timeout=120,
+    # `fit` reaches the score of the search, to the bit
+    fit = subprocess.run(
+        [*TUNE[:-1], "fit", str(out / searchdir.BEST), str(SAMPLE), str(tmp_path / "run"),
+         "--quiet", "--precision", "float32"], capture_output=True, text=True, timeout=120,
     )  # fmt: skip
-    assert f"r + rho {scores[0]:.4f}" in again.stdout, again
-    assert f"{scores[0]:.4f}" in (out / tune.BEST).read_text()
-    shown = {
+    assert f"r + rho {scores[0]:.4f}" in fit.stdout, fit
+    assert f"{scores[0]:.4f}" in (out / searchdir.BEST).read_text()
+    tags = {
         value.tag
-        for file in (out / tune.HPARAMS / rows[0]["trial"]).iterdir()
+        for file in (out / searchdir.HPARAMS / rows[0]["trial"]).iterdir()
         for event in tf.compat.v1.train.summary_iterator(str(file))
         for value in event.summary.value
     }
-    assert {"_hparams_/session_start_info", "score", "parameters"} <= shown
-    kept = list((out / tune.FOLDER).glob(f"*/{rundir.BEST}"))
-    assert [path.parent.name for path in kept] == [rows[0]["trial"]]
+    assert {"_hparams_/session_start_info", "score", "parameters"} <= tags
+    weights = list((out / searchdir.FOLDER).glob(f"*/{rundir.BEST}"))
+    assert [path.parent.name for path in weights] == [rows[0]["trial"]]
 
 
-def test_trials_on_a_part_of_the_sequences_give_a_recipe_for_all(recipe_file, tmp_path):
+def test_trials_on_a_fraction_of_the_sequences_give_a_recipe_for_all(recipe_file, tmp_path):
     out = tmp_path / "out"
     options = ["--trials", "2", "--fraction", "0.5", "--objective", "score-parameters"]
-    done = run(recipe_file, out, *options, "--tenfold", "10")
-    assert done.returncode == 0, done.stderr
+    process = run(recipe_file, out, *options, "--tenfold", "10")
+    assert process.returncode == 0, process.stderr
     rows = table(out)
     assert int(rows[0]["parameters"]) == min(int(row["parameters"]) for row in rows)
     for row in rows:
         score = float(row["score"]) - 10 * math.log10(int(row["parameters"]))
         assert float(row["objective"]) == pytest.approx(score)
-    assert recipe.load(str(out / tune.FOLDER / "0.yaml")).train.fraction == 0.5
-    assert recipe.load(str(out / tune.BEST)).train.fraction == 1
-    assert "on 0.5 of the training sequences" in (out / tune.BEST).read_text()
+    assert recipe.load(str(out / searchdir.FOLDER / "0.yaml")).train.fraction == 0.5
+    assert recipe.load(str(out / searchdir.BEST)).train.fraction == 1
+    assert "on 0.5 of the training sequences" in (out / searchdir.BEST).read_text()
 
 
-def test_a_trial_that_fails_is_written_down_and_the_search_goes_on(tmp_path):
+def test_a_failed_trial_is_recorded_and_the_search_continues(tmp_path):
     path, out = tmp_path / "search.yaml", tmp_path / "out"
     path.write_text(SEARCH.replace("LAST", "1000000000000000000000000000000000000.0"))
-    done = run(path, out, "--algorithm", "grid", "--trials", "2")
-    assert done.returncode == 0, done.stderr
+    process = run(path, out, "--algorithm", "grid", "--trials", "2")
+    assert process.returncode == 0, process.stderr
     good, bad = table(out)
     assert (good["status"], bad["status"]) == ("COMPLETED", "FAILED")
     assert "training loss became" in bad["reason"] and not bad["score"]
-    assert "trial 1 failed: " in done.stderr and "Traceback" not in done.stderr
+    assert "trial 1 failed: " in process.stderr and "Traceback" not in process.stderr
     alone = tmp_path / "alone.yaml"
     alone.write_text(path.read_text().replace("choice: [0.001, ", "choice: ["))
-    done = run(alone, tmp_path / "none", "--trials", "1")
-    assert done.returncode == 1 and "all 1 trials failed" in done.stderr
-    assert not (tmp_path / "none" / tune.BEST).exists()
+    process = run(alone, tmp_path / "none", "--trials", "1")
+    assert process.returncode == 1 and "the only trial failed" in process.stderr
+    assert not (tmp_path / "none" / searchdir.BEST).exists()
 
 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (tune.SearchOptions("hyperband", epochs=2), "it needs 3"),
-        (tune.SearchOptions("grid"), "train.weight_decay: a grid needs a step"),
+        ({"algorithm": "hyperband", "epochs": 2}, "at least 3"),
+        ({"algorithm": "grid"}, "train.weight_decay: a grid needs a step"),
+        ({"objective": "speed"}, "objective: expected one of score, "),
+        ({"resume": True, "overwrite": True}, "exclude each other"),
     ],
 )
 def test_a_search_that_cannot_begin_leaves_nothing(tmp_path, options, message):
     path, out = tmp_path / "search.yaml", tmp_path / "out"
     path.write_text(SEARCH.replace("LAST]}", "0.002]}, weight_decay: {log: [0.001, 0.1]}"))
     with pytest.raises(errors.UserError, match=message):
-        tune.tune(space.load(path), SAMPLE, out, options)
+        tune.tune(str(path), SAMPLE, out, **options)
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_killed_it_goes_on_and_repeats_no_finished_trial(recipe_file, tmp_path):
-    out, whole = tmp_path / "out", tmp_path / "whole"
+def test_a_killed_search_resumes_without_repeating_finished_trials(recipe_file, tmp_path):
+    out, reference = tmp_path / "out", tmp_path / "reference"
     options = ["--trials", "4", "--algorithm", "bayesian"]
     command = [*TUNE, str(recipe_file), str(SAMPLE), str(out), "--precision", "float32", *options]
     process = subprocess.Popen(command, start_new_session=True, stderr=subprocess.DEVNULL)
     deadline = time.monotonic() + 120
-    logs = out / tune.FOLDER
-    while not (out / tune.TRIALS).is_file() or len(list(logs.glob("*.log"))) <= len(table(out)):
+    logs = out / searchdir.FOLDER
+    while not (out / searchdir.TRIALS).is_file() or len(list(logs.glob("*.log"))) <= len(
+        table(out)
+    ):
         assert process.poll() is None and time.monotonic() < deadline
         time.sleep(0.05)
-    os.kill(process.pid, signal.SIGKILL)  # the training that it began goes on alone
+    os.kill(process.pid, signal.SIGKILL)  # its training continues alone
     process.wait(60)
-    finished = {row["trial"]: row["seconds"] for row in table(out)}
-    assert 1 <= len(finished) < 4
+    seconds = {row["trial"]: row["seconds"] for row in table(out)}
+    assert 1 <= len(seconds) < 4
     with files.lock(out):
-        other = run(recipe_file, out, *options, "--resume")
-    assert other.returncode == 1 and "another process" in other.stderr
-    done = run(recipe_file, out, *options, "--resume")
-    assert done.returncode == 0, done.stderr
+        process = run(recipe_file, out, *options, "--resume")
+    assert process.returncode == 1 and "another process" in process.stderr
+    process = run(recipe_file, out, *options, "--resume")
+    assert process.returncode == 0, process.stderr
     rows = {row["trial"]: row for row in table(out)}
     assert len(rows) == 4
-    assert all(rows[name]["seconds"] == seconds for name, seconds in finished.items())
-    assert run(recipe_file, whole, *options).returncode == 0
-    for one, other in zip(table(whole), table(out), strict=True):
+    assert all(rows[name]["seconds"] == value for name, value in seconds.items())
+    assert run(recipe_file, reference, *options).returncode == 0
+    for expected, row in zip(table(reference), table(out), strict=True):
         changing = ("seconds", "sequences_per_second", "pareto_speed")
-        assert {k: v for k, v in one.items() if k not in changing} == {
-            k: v for k, v in other.items() if k not in changing
+        assert {k: v for k, v in expected.items() if k not in changing} == {
+            k: v for k, v in row.items() if k not in changing
         }
-    refused = run(recipe_file, out, "--trials", "4", "--resume", "--seed", "7")
-    assert refused.returncode == 1 and "begun with another algorithm, seed" in refused.stderr
-    refused = run(recipe_file, out, "--trials", "4")
-    assert refused.returncode == 1 and "exists already" in refused.stderr
+    process = run(recipe_file, out, "--trials", "4", "--resume", "--seed", "7")
+    assert process.returncode == 1 and "begun with another algorithm, seed" in process.stderr
+    process = run(recipe_file, out, "--trials", "4")
+    assert process.returncode == 1 and "exists already" in process.stderr
+    assert len(table(out)) == 4
+    process = run(recipe_file, out, "--trials", "1", "--overwrite")
+    assert process.returncode == 0 and len(table(out)) == 1, process.stderr
 
 
-def test_a_signal_stops_the_trial_in_hand_which_goes_on_later(recipe_file, tmp_path):
+def test_a_signal_stops_the_current_trial_which_can_continue(recipe_file, tmp_path):
     out = tmp_path / "out"
     path = tmp_path / "long.yaml"
     path.write_text(recipe_file.read_text().replace("epochs: 1", "epochs: 500, patience: 500"))
     command = [*TUNE, str(path), str(SAMPLE), str(out), "--precision", "float32", "--trials", "1"]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
-    checkpoints = out / tune.FOLDER / "0" / rundir.CHECKPOINTS
+    checkpoints = out / searchdir.FOLDER / "0" / rundir.CHECKPOINTS
     deadline = time.monotonic() + 120
     while not checkpoints.is_dir() and time.monotonic() < deadline:
         time.sleep(0.1)
     process.send_signal(signal.SIGTERM)
-    said = process.communicate(timeout=120)[1]
-    assert process.returncode == 143 and "Go on with --resume" in said, said
-    assert checkpoints.is_dir() and not files.is_locked(out / tune.FOLDER / "0")
+    stderr = process.communicate(timeout=120)[1]
+    assert process.returncode == 143 and "Continue with --resume" in stderr, stderr
+    assert checkpoints.is_dir() and not files.is_locked(out / searchdir.FOLDER / "0")

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from camformer_tf import rundir
-from camformer_tf.tuning import tune
+from camformer_tf.tuning import searchdir
 
 pytestmark = pytest.mark.distributed
 ROOT = Path(__file__).parents[2]
@@ -27,7 +27,7 @@ train: {epochs: 60, patience: 60, batch_size: 128}
 
 
 def worker_of(folder: Path) -> int:
-    """Returns the process of the worker that trains in a trial's folder."""
+    """Returns the process id of the worker that trains in a trial's folder."""
     for path in Path("/proc").glob("[0-9]*/cmdline"):
         try:
             words = path.read_bytes().decode().split("\0")
@@ -40,7 +40,7 @@ def worker_of(folder: Path) -> int:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="looks for processes in /proc")
-def test_trials_are_shared_out_and_a_dead_worker_gives_its_trial_back(tmp_path):
+def test_trials_are_distributed_and_a_dead_worker_continues_its_trial(tmp_path):
     recipe, out = tmp_path / "search.yaml", tmp_path / "out"
     recipe.write_text(SEARCH)
     command = [ROOT / "bin" / "tune-workers.sh", "2", recipe, ROOT / "tfrecords" / "sample", out]
@@ -49,22 +49,22 @@ def test_trials_are_shared_out_and_a_dead_worker_gives_its_trial_back(tmp_path):
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True,
     )  # fmt: skip
     try:
-        deadline, killed = time.monotonic() + 120, 0
-        while not killed and time.monotonic() < deadline:
-            for begun in sorted((out / tune.FOLDER).glob(f"*/{rundir.CHECKPOINTS}")):
-                killed = worker_of(begun.parent)
-                if killed:
-                    os.kill(killed, signal.SIGKILL)
+        deadline, victim = time.monotonic() + 120, 0
+        while not victim and time.monotonic() < deadline:
+            for checkpoints in sorted((out / searchdir.FOLDER).glob(f"*/{rundir.CHECKPOINTS}")):
+                victim = worker_of(checkpoints.parent)
+                if victim:
+                    os.kill(victim, signal.SIGKILL)
                     break
             time.sleep(0.1)
-        assert killed
-        said = process.communicate(timeout=240)[0]
+        assert victim
+        output = process.communicate(timeout=240)[0]
     finally:
         if process.poll() is None:
             os.killpg(process.pid, signal.SIGKILL)
-    assert process.returncode == 0, said
-    with (out / tune.TRIALS).open() as file:
+    assert process.returncode == 0, output
+    with (out / searchdir.TRIALS).open() as file:
         rows = list(csv.DictReader(file))
-    assert [row["status"] for row in rows] == ["COMPLETED"] * 4, said
+    assert [row["status"] for row in rows] == ["COMPLETED"] * 4, output
     assert {row["epochs"] for row in rows} == {"60"}
-    assert (out / tune.BEST).is_file() and "4 trials" in said
+    assert (out / searchdir.BEST).is_file() and "4 trials" in output
