@@ -11,9 +11,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import yaml
-
-from camformer_tf import errors, grid, schema
+from camformer_tf import errors, grid, schema, yaml_text
 
 SCHEMA = 1
 SEARCH = "search"  # the name of the shipped search recipe, and the section that marks one
@@ -226,7 +224,7 @@ def load(source: str | Path, overrides: Iterable[str] = ()) -> Recipe:
         overrides = [*grid_run.overrides, *overrides]
     values = read(path)
     for override in overrides:
-        _override(values, override)
+        yaml_text.override(values, override)
     return from_values(values, str(path))
 
 
@@ -236,9 +234,9 @@ def parse(text: str, *, source: str, overrides: Iterable[str] = ()) -> Recipe:
     Raises:
         errors.UserError: not YAML, an unknown or repeated key, a wrong value.
     """
-    values = _values(text, source)
+    values = yaml_text.parse(text, source)
     for override in overrides:
-        _override(values, override)
+        yaml_text.override(values, override)
     return from_values(values, source)
 
 
@@ -252,20 +250,7 @@ def read(path: Path) -> dict[str, Any]:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise errors.UserError(f"{path}: cannot be read as text ({error}).") from error
-    return _values(text, str(path))
-
-
-def _values(text: str, source: str) -> dict[str, Any]:
-    try:
-        values = yaml.load(text, Loader=_UniqueKeys)
-    except (yaml.YAMLError, ValueError) as error:
-        raise errors.UserError(f"{source}: not a YAML recipe: {_one_line(error)}") from error
-    if not isinstance(values, dict):
-        raise errors.UserError(
-            f"{source}: expected the sections data, model, train, tricks and expect, "
-            f"found {'nothing' if values is None else type(values).__name__}."
-        )
-    return values
+    return yaml_text.parse(text, str(path))
 
 
 def from_values(values: dict[str, Any], source: str) -> Recipe:
@@ -293,7 +278,7 @@ def dump(recipe: Recipe) -> str:
     values = dataclasses.asdict(recipe)
     sections = ("schema", "data", "model", "train", "tricks", "expect")
     values = {name: values[name] for name in sections}
-    return yaml.dump(values, Dumper=_Dumper, sort_keys=False, default_flow_style=None, width=100)
+    return yaml_text.dump(values)
 
 
 def sub_seed(seed: int, name: str) -> int:
@@ -338,63 +323,3 @@ def _files() -> dict[str, Path]:
 def _shipped_folder() -> Path:
     folder = Path(str(importlib.resources.files("camformer_tf"))) / "configs"  # of a wheel
     return folder if folder.is_dir() else folder.parent.parent / "configs"  # of a checkout
-
-
-class _UniqueKeys(yaml.SafeLoader):
-    """Refuses a repeated key, where plain YAML silently uses the last."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        """Returns the mapping of a node.
-
-        Raises:
-            yaml.YAMLError: a key is repeated.
-        """
-        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
-        for key in keys:
-            if keys.count(key) > 1:
-                line = node.start_mark.line + 1
-                raise yaml.YAMLError(f"the key {key!r} is repeated in the section at line {line}")
-        return super().construct_mapping(node, deep)
-
-
-class _Dumper(yaml.SafeDumper):
-    """Writes tuples as lists."""
-
-
-_Dumper.add_representer(tuple, yaml.SafeDumper.represent_list)
-
-
-def _override(values: dict[str, Any], override: str) -> None:
-    """Sets one of the unchecked values: `train.epochs=2`, `model.blocks.4.pool.size=5`."""
-    source = f"--set {override}"
-    name, equals, text = override.partition("=")
-    if not equals or not name:
-        raise errors.UserError(f"{source}: expected key=value, such as train.epochs=2.")
-    *parents, last = name.split(".")
-    place: Any = values
-    for parent in parents:
-        if isinstance(place, dict) and place.get(parent) is None:
-            place[parent] = {}  # a section that the recipe leaves at its defaults
-        place = place[_index(place, parent, source)]
-    try:
-        place[_index(place, last, source)] = yaml.load(text, Loader=_UniqueKeys)
-    except (yaml.YAMLError, ValueError) as error:
-        raise errors.UserError(f"{source}: the value is not YAML: {_one_line(error)}") from error
-
-
-def _index(place: Any, key: str, source: str) -> str | int:
-    if isinstance(place, dict):
-        return key
-    if not isinstance(place, list):
-        raise errors.UserError(
-            f"{source}: there is no key {key!r} in {place!r}, which is a single value."
-        )
-    if not key.isdecimal() or int(key) >= len(place):
-        raise errors.UserError(
-            f"{source}: expected a number below {len(place)} in place of {key!r}."
-        )
-    return int(key)
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())
