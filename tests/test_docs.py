@@ -1,5 +1,7 @@
 """README and docs agree with the code: commands parse, links lead to files, tables are complete."""
 
+import ast
+import inspect
 import os
 import re
 import shlex
@@ -99,6 +101,18 @@ def test_python_in_the_docs_compiles_and_calls_functions_that_exist():
                     module = importlib.import_module(f"{room}.{module_name}")
                     for function in re.findall(rf"(?<![\w.]){name}\.(\w+)\(", block):
                         assert hasattr(module, function), f"{page.name}: {name}.{function}"
+
+
+def test_python_in_the_docs_calls_public_functions_with_options_that_they_have():
+    for page in PAGES:
+        for block in re.findall(r"```python\n(.*?)```", page.read_text(), re.S):
+            for call in (node for node in ast.walk(ast.parse(block)) if isinstance(node, ast.Call)):
+                name = ast.unparse(call.func)
+                if name.startswith("cf.") and name.count(".") == 1:
+                    function = getattr(camformer_tf, name.removeprefix("cf."))
+                    options = {keyword.arg for keyword in call.keywords}
+                    unknown = options - set(inspect.signature(function).parameters)
+                    assert not unknown, f"{page.name}: {name}: {unknown}"
 
 
 def test_shell_scripts_are_short_and_strict():
