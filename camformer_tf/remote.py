@@ -101,6 +101,9 @@ class Remote:
             files.copy(str(local), self.url, overwrite=True)
 
 
+AnyPath = Path | Remote  # what `path` returns
+
+
 @dataclasses.dataclass(frozen=True)
 class _Size:
     st_size: int

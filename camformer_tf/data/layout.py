@@ -1,4 +1,4 @@
-"""The bytes of one serialized example, filled in and read as arrays."""
+"""The bytes of one serialized example: a template, and the places in which records differ."""
 
 from __future__ import annotations
 
@@ -9,32 +9,37 @@ import numpy as np
 
 @dataclasses.dataclass(frozen=True)
 class Layout:
-    """A serialized tf.train.Example of one sequence length. Records differ only in the letters and
-    in the four bytes of each number.
+    """The serialized tf.train.Example of one sequence length.
+
+    Records differ only in the letters and in the four bytes of each number.
+
+    Attributes:
+        template: uint8 (S,), an example whose letters and numbers are all zero bytes.
+        letters: the place of the letters in it.
+        expression: the place of the expression, a float32.
+        weight: the place of the weight, a float32, or None if there is none.
     """
 
-    template: np.ndarray  # uint8 (S,)
+    template: np.ndarray
     letters: slice
     expression: slice
     weight: slice | None
 
 
-def of(length: int, *, weighted: bool = False) -> Layout:
-    """Returns the layout: what tf.train.Example serializes to with its features in sorted order."""
-    names = ["expression", "sequence", *(["weight"] if weighted else [])]
-    parts, places = [], {}
-    for name in names:
-        value = bytes(length if name == "sequence" else 4)
+def example_layout(length: int, *, has_weight: bool = False) -> Layout:
+    """Returns what tf.train.Example serializes to, with its features in sorted order."""
+    sizes = {"expression": 4, "sequence": length} | ({"weight": 4} if has_weight else {})  # bytes
+    entries = []
+    for name, size in sizes.items():
         kind = 1 if name == "sequence" else 2  # Feature.bytes_list, Feature.float_list
-        feature = _field(kind, _field(1, value))  # BytesList.value; FloatList.value, packed
-        parts.append(_field(1, _field(1, name.encode()) + _field(2, feature)))  # one map entry
-        places[name] = len(value)
-    features = b"".join(parts)
+        feature = _field(kind, _field(1, bytes(size)))  # BytesList.value; FloatList.value, packed
+        entries.append(_field(1, _field(1, name.encode()) + _field(2, feature)))  # one map entry
+    features = b"".join(entries)
     data = _field(1, features)  # Example.features
-    start = len(data) - len(features)
-    for name, part in zip(names, parts, strict=True):
-        start += len(part)  # a value ends its entry
-        places[name] = slice(start - places[name], start)
+    end, places = len(data) - len(features), {}
+    for (name, size), entry in zip(sizes.items(), entries, strict=True):
+        end += len(entry)  # the value is the last part of its entry
+        places[name] = slice(end - size, end)
     template = np.frombuffer(data, np.uint8)
     return Layout(template, places["sequence"], places["expression"], places.get("weight"))
 
@@ -42,7 +47,7 @@ def of(length: int, *, weighted: bool = False) -> Layout:
 def _field(number: int, payload: bytes) -> bytes:
     """Returns one length-delimited field of a protocol buffer."""
     head, size = bytearray([number << 3 | 2]), len(payload)
-    while size > 127:
+    while size > 127:  # a varint: seven bits per byte, the eighth says that more follow
         head.append(size & 127 | 128)
         size >>= 7
     return bytes(head) + bytes([size]) + payload

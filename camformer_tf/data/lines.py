@@ -11,17 +11,22 @@ _UPPER = np.uint8(0xDF)  # the mask that makes an ASCII letter upper case
 _DIGITS = 18  # of a number that int64 holds
 _EXACT = 1 << 53  # float64 holds every integer up to this one
 _TENS = 10.0 ** np.arange(_DIGITS + 1)  # exact in float64
-_WIDTH = 24  # bytes of a field that are looked at for a number: three words
-_INSIDE = np.tri(_WIDTH + 1, _WIDTH, -1, dtype=bool)  # the bytes of a field, by its size
+_WIDTH = 24  # bytes of a field that are read as a number: three words of eight
+_FIELD_MASKS = np.tri(_WIDTH + 1, _WIDTH, -1, dtype=bool)  # row s: the bytes of a field of size s
 
 
 @dataclasses.dataclass(frozen=True)
-class Rows:
-    """The lines of a block that are not blank.
+class Fields:
+    """The fields of R lines that are not blank.
 
-    `number` (R,) is the line of each, from 0; `columns` (R,) its fields; `starts` and `ends` (R, C)
-    where its first C fields lie in `data`, uint8 (B,), for lines of exactly C fields (others: C
-    times the first); `last` (R,) where its last field ends.
+    Attributes:
+        data: uint8 (B,), the block of text.
+        number: (R,), the number of each line in the block, from 0.
+        columns: (R,), how many fields each line has.
+        starts: (R, C), where the first C fields begin in `data`. In a line that does not have
+            exactly C fields, all C places are those of its first field.
+        ends: (R, C), where they end.
+        last: (R,), where the last field of each line ends.
     """
 
     data: np.ndarray
@@ -32,36 +37,43 @@ class Rows:
     last: np.ndarray
 
 
-def rows(block: bytes, columns: int) -> Rows:
+def fields(block: bytes, columns: int) -> Fields:
     """Returns where the fields of a block of whole lines are, for lines of `columns` fields."""
-    data = np.frombuffer(block, np.uint8)
-    low = np.flatnonzero(data <= ord(" "))  # few: what bytes.split() splits at, and control bytes
-    low = low[(data[low] == ord(" ")) | (data[low] - np.uint8(9) < 5)]
-    bounds = np.concatenate([[-1], low, [len(data)]])
-    field = np.flatnonzero(np.diff(bounds) > 1)
-    starts, ends = bounds[field] + 1, bounds[field + 1]
-    line = np.cumsum(np.concatenate([[False], data[low] == ord("\n")]))[field]
-    first = np.flatnonzero(np.diff(line, prepend=-1))
-    after = np.append(first, len(starts))[1:]
-    found = after - first
-    place = first + np.arange(columns)[:, None] * (found == columns)
-    return Rows(data, line[first], found, starts[place].T, ends[place].T, ends[after - 1])
+    data = np.frombuffer(block, np.uint8)  # (B,)
+    # Few bytes are this low, so the exact test of white space is applied to these alone: what
+    # bytes.split() splits at is the space and the codes 9 to 13.
+    spaces = np.flatnonzero(data <= ord(" "))
+    spaces = spaces[(data[spaces] == ord(" ")) | (data[spaces] - np.uint8(9) < 5)]
+    bounds = np.concatenate([[-1], spaces, [len(data)]])
+    field = np.flatnonzero(np.diff(bounds) > 1)  # (F,): gaps between white space with a byte inside
+    starts, ends = bounds[field] + 1, bounds[field + 1]  # (F,)
+    line = np.cumsum(np.concatenate([[False], data[spaces] == ord("\n")]))[field]  # (F,)
+    first = np.flatnonzero(np.diff(line, prepend=-1))  # (R,): the first field of each line
+    stop = np.append(first, len(starts))[1:]  # (R,)
+    count = stop - first
+    place = first + np.arange(columns)[:, None] * (count == columns)  # (C, R)
+    return Fields(data, line[first], count, starts[place].T, ends[place].T, ends[stop - 1])
 
 
 def letters(
     data: np.ndarray, starts: np.ndarray, ends: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Returns for each field, (N,): whether it has only letters ACGTN of either case, and how many
-    of them are N (for those that have).
+    """Returns whether each field has only the letters ACGTN, and how many of them are N.
+
+    Either case counts. The number of N is right only for fields that have no other letter.
+
+    Returns:
+        bool (N,) and int64 (N,).
     """
     if not len(starts):
         return np.zeros(0, bool), np.zeros(0, np.int64)
     upper = data & _UPPER
-    other = (upper != ord("A")) & (upper != ord("C")) & (upper != ord("G")) & (upper != ord("T"))
-    kind = other.view(np.uint8) + (other & (upper != ord("N")))  # 0 for ACGT, 1 for N, 2 for others
-    bounds = np.stack([starts, np.minimum(ends, len(data) - 1)], axis=1).ravel()
-    worst = np.maximum.reduceat(kind, bounds)[::2]
-    # A field that ends with the data has its last byte beyond its bound; look at that one too.
+    not_acgt = (upper != ord("A")) & (upper != ord("C")) & (upper != ord("G")) & (upper != ord("T"))
+    # (B,): 0 for ACGT, 1 for N, 2 for any other byte
+    kind = not_acgt.view(np.uint8) + (not_acgt & (upper != ord("N")))
+    bounds = np.stack([starts, np.minimum(ends, len(data) - 1)], axis=1).ravel()  # (2N,)
+    worst = np.maximum.reduceat(kind, bounds)[::2]  # (N,): every second span is a field
+    # A field that ends with the data has its last byte beyond its bound: include that byte too.
     worst = np.where(ends == len(data), np.maximum(worst, kind[-1]), worst)
     count = np.zeros(len(starts), np.int64)
     for i in np.flatnonzero(worst == 1).tolist():  # few
@@ -69,56 +81,62 @@ def letters(
     return worst < 2, count
 
 
-def fitted(data: np.ndarray, starts: np.ndarray, ends: np.ndarray, length: int) -> np.ndarray:
+def fit(data: np.ndarray, starts: np.ndarray, ends: np.ndarray, length: int) -> np.ndarray:
     """Returns fields in upper case, uint8 (N, length), cut or padded with N on the right."""
-    padded = np.concatenate([data, np.zeros(length, np.uint8)])
-    taken = np.lib.stride_tricks.sliding_window_view(padded, length)[starts] & _UPPER
+    bytes_and_tail = np.concatenate(
+        [data, np.zeros(length, np.uint8)]
+    )  # so that every window is whole
+    windows = np.lib.stride_tricks.sliding_window_view(bytes_and_tail, length)  # (B + 1, length)
+    sequences = windows[starts] & _UPPER  # (N, length)
     short = np.flatnonzero(ends - starts < length)
-    inside = np.arange(length) < (ends - starts)[short, None]
-    taken[short] = np.where(inside, taken[short], np.uint8(ord("N")))
-    return taken
+    mask = np.arange(length) < (ends - starts)[short, None]  # (short, length)
+    sequences[short] = np.where(mask, sequences[short], np.uint8(ord("N")))
+    return sequences
 
 
 def numbers(
     data: np.ndarray, starts: np.ndarray, ends: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Returns the numbers in fields, float64 (N,), and which fields were understood, bool (N,).
+    """Returns the numbers in fields, and which fields this function can read.
 
-    Understood are an optional sign and at most 18 digits with at most one point among them, if they
-    make an integer of at most 2**53. Then both that integer and the power of ten that divides it
-    are exact in float64, so that the quotient is the one nearest to the text: what Python's float()
-    gives.
+    It reads an optional sign and at most 18 digits with at most one point among them, if they make
+    an integer of at most 2**53. Then both that integer and the power of ten that divides it are
+    exact in float64, so that the quotient is the float64 nearest to the text, as Python's float()
+    returns it.
+
+    Returns:
+        float64 (N,) and bool (N,).
     """
-    padded = np.concatenate([data, np.zeros(_WIDTH, np.uint8)])
-    text = np.lib.stride_tricks.sliding_window_view(padded, _WIDTH)[starts]
+    bytes_and_tail = np.concatenate([data, np.zeros(_WIDTH, np.uint8)])
+    text = np.lib.stride_tricks.sliding_window_view(bytes_and_tail, _WIDTH)[starts]  # (N, 24)
     size = np.minimum(ends - starts, _WIDTH)
-    inside = _INSIDE.take(size, axis=0)
-    digit = inside & (text - np.uint8(ord("0")) < 10)
-    point = inside & (text == ord("."))
-    negative = text[:, 0] == ord("-")
-    signed = negative | (text[:, 0] == ord("+"))
-    other = inside ^ digit ^ point
-    other[:, 0] &= ~signed
+    mask = _FIELD_MASKS.take(size, axis=0)  # (N, 24)
+    digit = mask & (text - np.uint8(ord("0")) < 10)
+    point = mask & (text == ord("."))
+    negative = text[:, 0] == ord("-")  # (N,)
+    has_sign = negative | (text[:, 0] == ord("+"))
+    unknown = mask ^ digit ^ point  # (N, 24): bytes that are neither digit nor point
+    unknown[:, 0] &= ~has_sign
     row, place = np.divmod(np.flatnonzero(point), _WIDTH)
     points, decimals = np.bincount(row, minlength=len(starts)), np.zeros(len(starts), np.int64)
     decimals[row] = size[row] - 1 - place
-    digits, whole = size - signed - points, _integers(text - np.uint8(ord("0")), digit)
-    understood = (points <= 1) & (digits > 0) & (digits <= _DIGITS) & (whole <= _EXACT)
-    understood[np.flatnonzero(other) // _WIDTH] = False
-    values = whole / _TENS[np.minimum(decimals, _DIGITS)]
-    return np.where(negative, -values, values), understood
+    digits, integer = size - has_sign - points, _integers(text - np.uint8(ord("0")), digit)
+    readable = (points <= 1) & (digits > 0) & (digits <= _DIGITS) & (integer <= _EXACT)
+    readable[np.flatnonzero(unknown) // _WIDTH] = False
+    values = integer / _TENS[np.minimum(decimals, _DIGITS)]
+    return np.where(negative, -values, values), readable
 
 
 def _integers(values: np.ndarray, digit: np.ndarray) -> np.ndarray:
     """Returns the integers that digits make: uint8 (N, 24), bool (N, 24) → uint64 (N,).
 
-    Neighbours are joined, and what comes of that, until a word holds eight: each number beside the
-    power of ten by which what stands to its left is to be multiplied.
+    Neighbours are joined, then neighbours among the results, until a word holds eight digits. Each
+    number has beside it the power of ten by which the number to its left is multiplied.
     """
     values, tens = values * digit, np.uint8(1) + np.uint8(9) * digit
-    for word, bits in (("<u2", 8), ("<u4", 16), ("<u8", 32)):
-        values, tens, left = values.view(word), tens.view(word), (1 << bits) - 1
-        values = (values & left) * (tens >> bits) + (values >> bits)
-        tens = (tens & left) * (tens >> bits)
-    (first, second, third), (_, *tens) = values.T, tens.T
-    return (first * tens[0] + second) * tens[1] + third
+    for word, bits in (("<u2", 8), ("<u4", 16), ("<u8", 32)):  # (N, 12), (N, 6), (N, 3)
+        values, tens, low = values.view(word), tens.view(word), (1 << bits) - 1
+        values = (values & low) * (tens >> bits) + (values >> bits)
+        tens = (tens & low) * (tens >> bits)
+    first, second, third = values.T  # (N,) each
+    return (first * tens[:, 1] + second) * tens[:, 2] + third

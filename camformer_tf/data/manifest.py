@@ -1,4 +1,4 @@
-"""manifest.json: what a record set holds. Written last, so that a set with a manifest is whole."""
+"""manifest.json, the description of a record set; it is written last, so a set with it is whole."""
 
 from __future__ import annotations
 
@@ -8,16 +8,18 @@ import json
 from pathlib import Path
 from typing import Any
 
-from camformer_tf import errors
-from camformer_tf.data import layout
+from camformer_tf import errors, remote
+from camformer_tf.data import layout, wording
 
 FILE = "manifest.json"
 SCHEMA_VERSION = 1
 
+_REBUILD = "Build the records again."
 
-@dataclasses.dataclass(frozen=True)
+
+@dataclasses.dataclass(frozen=True, repr=False)
 class Manifest:
-    """The contents of manifest.json; the keys are described in tfrecords/README.md."""
+    """The contents of manifest.json; tfrecords/README.md describes the keys."""
 
     schema_version: int
     sequence_length: int
@@ -33,10 +35,13 @@ class Manifest:
     created_by: dict[str, str]
     weight: dict[str, float] | None = None
 
+    def __repr__(self) -> str:
+        return self.summary()
+
     @property
     def layout(self) -> layout.Layout:
-        """The bytes of every record."""
-        return layout.of(self.sequence_length, weighted="weight" in self.features)
+        """The layout of every record."""
+        return layout.example_layout(self.sequence_length, has_weight="weight" in self.features)
 
     def examples(self, split: str) -> int:
         """Returns the number of examples of a split."""
@@ -50,35 +55,38 @@ class Manifest:
         """Returns the manifest in a few lines for a person."""
         counts, expression = self.counts, self.expression
         lines = [
-            f"{counts['lines']:,} lines: {counts['kept']:,} kept, "
+            f"{wording.count(counts['lines'], 'line')}: {counts['kept']:,} kept, "
             f"{counts['malformed']:,} malformed, "
             f"{counts['dropped_n']:,} with more than {self.rule['max_n']} N, "
             f"{counts['dropped_length']:,} of wrong length",
-            f"sequences of {self.sequence_length} nt, {self.duplicates:,} of them repeat another",
+            f"sequences of {self.sequence_length} nt, {self.duplicates:,} of them "
+            f"{'repeats' if self.duplicates == 1 else 'repeat'} another",
             f"expression {expression['min']:g} to {expression['max']:g}, mean "
             f"{expression['mean']:.4f}, sd {expression['std']:.4f}, "
             f"{expression['integer_fraction']:.1%} integers",
-            *(
-                ["weights {min:g} to {max:g}, mean {mean:.4f}".format(**self.weight)]
-                if self.weight
-                else []
-            ),
-            f"split by {self.split['by']} (seed {self.split['seed']}):",
         ]
-        near = self.near_neighbours or {"in_training": {}}
-        for name, split in self.splits.items():
-            lines.append(f"  {name}: {split['examples']:,} in {len(split['shards'])} shards")
-            if name in near["in_training"]:
-                count = near["in_training"][name]
-                lines[-1] += (
-                    f"; {count:,} ({count / split['examples']:.1%}) have a neighbour within "
-                    f"{near['mismatches']} letters in {next(iter(self.splits))}"
-                )
-        return "\n".join(lines)
+        if self.weight:
+            lines.append("weights {min:g} to {max:g}, mean {mean:.4f}".format(**self.weight))
+        lines.append(f"split by {self.split['by']} (seed {self.split['seed']}):")
+        return "\n".join([*lines, *map(self._split_summary, self.splits)])
+
+    def _split_summary(self, name: str) -> str:
+        """Returns the line of one split."""
+        split = self.splits[name]
+        line = f"  {name}: {split['examples']:,} in {wording.count(len(split['shards']), 'shard')}"
+        neighbours = self.near_neighbours
+        if neighbours is None or name not in neighbours["in_training"]:
+            return line
+        count, limit = neighbours["in_training"][name], neighbours["mismatches"]
+        return (
+            f"{line}; {count:,} ({count / split['examples']:.1%}) "
+            f"{'has' if count == 1 else 'have'} a neighbour within "
+            f"{wording.count(limit, 'letter')} in {next(iter(self.splits))}"
+        )
 
 
 def save(manifest: Manifest, folder: Path) -> None:
-    """Writes manifest.json into the folder, with its own checksum."""
+    """Writes manifest.json into the folder, with a checksum of itself."""
     values = dataclasses.asdict(manifest)
     if manifest.weight is None:
         del values["weight"]
@@ -87,22 +95,22 @@ def save(manifest: Manifest, folder: Path) -> None:
     (folder / FILE).write_text(text + "\n", encoding="utf-8")
 
 
-def load(folder: Path) -> Manifest:
+def load(folder: remote.AnyPath) -> Manifest:
     """Returns the manifest of a records directory.
 
     Raises:
-        errors.UserError: there is none, it is broken, or another version wrote it.
+        errors.UserError: there is no manifest, it is broken, or another version wrote it.
     """
     if not (folder / FILE).is_file():
-        what = "holds no manifest.json" if folder.is_dir() else "is no directory"
+        problem = f"there is no {FILE} in it" if folder.is_dir() else "there is no such folder"
         raise errors.UserError(
-            f"{folder}: {what}, so it is no finished record set. "
-            "Make one: camformer-tf build-records TEXT OUT_DIR"
+            f"{folder}: not a record set: {problem}. "
+            "Build one: camformer-tf build-records TEXT OUT_DIR"
         )
     return read(folder / FILE)
 
 
-def read(path: Path) -> Manifest:
+def read(path: remote.AnyPath) -> Manifest:
     """Returns the manifest in a file.
 
     Raises:
@@ -113,20 +121,21 @@ def read(path: Path) -> Manifest:
         version = values["schema_version"]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise errors.UserError(
-            f"{path}: is no readable manifest ({error!r}). {_REBUILD}"
+            f"{path}: not a readable manifest ({error!r}). {_REBUILD}"
         ) from error
     if version != SCHEMA_VERSION:
         raise errors.UserError(
-            f"{path}: schema version {version}, this version of camformer_tf reads "
+            f"{path}: has schema version {version}, but this version of camformer_tf reads "
             f"{SCHEMA_VERSION}. Upgrade camformer_tf, or build the records again."
         )
     fields = dataclasses.fields(Manifest)
-    needed = {field.name for field in fields if field.default is dataclasses.MISSING}
-    if missing := needed - set(values):
+    mandatory = {field.name for field in fields if field.default is dataclasses.MISSING}
+    if missing := mandatory - set(values):
         raise errors.UserError(f"{path}: lacks {', '.join(sorted(missing))}. {_REBUILD}")
     if values.pop("checksum", None) != _checksum(values):
         raise errors.UserError(
-            f"{path}: does not match its checksum, so it is not as it was written. {_REBUILD}"
+            f"{path}: does not match its checksum, so it was changed after it was written. "
+            f"{_REBUILD}"
         )
     names = {field.name for field in fields}
     return Manifest(**{name: value for name, value in values.items() if name in names})
@@ -136,6 +145,3 @@ def _checksum(values: dict[str, Any]) -> str:
     """Returns the SHA-256 of all other values, as JSON with sorted keys and no white space."""
     text = json.dumps(values, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()
-
-
-_REBUILD = "Build the records again."

@@ -1,31 +1,34 @@
-"""The one table between predicting and judging: predictions.tsv, and other forms of it."""
+"""The table that connects prediction and evaluation: predictions.tsv, and its other formats."""
 
 from __future__ import annotations
 
 import contextlib
-import csv
 import dataclasses
 import json
 import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from pathlib import Path
-from typing import TextIO
+from typing import Any, TextIO
 
 import numpy as np
 
-from camformer_tf import errors, files, progress
-from camformer_tf.data import rows
+from camformer_tf import errors, files, progress, remote
+from camformer_tf.data import rows, tables, wording
 
 KINDS = ("tsv", "csv", "parquet", "dream-json")
 
+_SUFFIXES = tables.FORMATS | {".json": "dream-json"}
 _SHOWN_REASONS = 5
 _log = logging.getLogger(__name__)
 
 
 @dataclasses.dataclass(frozen=True)
 class Table:
-    """N predictions in row order: sequences; prediction float64 (N,), NaN where the row has none;
-    expression float64 (N,) or None.
+    """N predictions that were read, in row order.
+
+    Attributes:
+        sequences: N sequences.
+        prediction: float64 (N,), NaN where a row has none.
+        expression: float64 (N,), NaN where a row has none; None without such a column.
     """
 
     sequences: list[str]
@@ -34,9 +37,18 @@ class Table:
 
 
 @dataclasses.dataclass(frozen=True)
-class Part:
-    """N rows to write, in order: sequences; prediction float32 (N,), NaN where there is none; and
-    what else is known of them. A column that is None is not written.
+class PredictedRows:
+    """N rows to write, in order. A column that is None is not written.
+
+    Attributes:
+        sequence: N sequences.
+        prediction: float32 (N,), NaN where there is none.
+        expression: the measured values, as in the input.
+        spread: float32 (N,), the spread of an ensemble.
+        lower: float32 (N,), the lower end of the interval.
+        upper: float32 (N,), the upper end of the interval.
+        name: the names that FASTA gives.
+        reason: why a sequence has no prediction, or None.
     """
 
     sequence: list[str]
@@ -48,199 +60,171 @@ class Part:
     name: list[str] | None = None
     reason: list[str | None] | None = None
 
-    def columns(self) -> dict[str, list | np.ndarray]:
-        """Returns name → values of those that are known."""
+    def columns(self) -> dict[str, tables.Column]:
+        """Returns the columns to write: name → values."""
         columns = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
         return {name: values for name, values in columns.items() if values is not None}
 
 
 def save(
     answers: Iterable[tuple[rows.Rows, Mapping[str, np.ndarray]]],
-    source: Path,
-    out: Path,
-    kind: str = "tsv",
-    keys: Path | None = None,
+    source: remote.AnyPath,
+    out: remote.AnyPath,
+    kind: str | None = None,
+    keys: remote.AnyPath | None = None,
     report: progress.Report = progress.silent,
+    *,
+    overwrite: bool = False,
 ) -> int:
-    """Writes what models say of the rows of a source as a table, and returns the number of rows.
+    """Writes what models predict for the rows of a source, and returns the number of rows.
 
     Args:
-        answers: rows, and of them `expression`, perhaps `spread`, `lower` and `upper`, (N,) each.
+        answers: rows, and for them `expression`, perhaps `spread`, `lower` and `upper`, (N,) each.
+        source: where the rows come from.
+        out: the file to write; `-` is standard output.
         kind: see `writer`.
         keys: a JSON of the challenge, whose keys are the rows to write as dream-json.
+        report: receives the number of rows.
+        overwrite: whether to replace `out`.
 
     Raises:
-        errors.UserError: no rows, an `out` that exists, or keys for another kind.
+        errors.UserError: there are no rows, `out` exists, or keys are given for another kind.
     """
+    kind = kind or kind_of_file(out)
     if keys and kind != "dream-json":
-        raise errors.UserError(f"{keys}: keys are for dream-json alone, found {kind}.")
-    wanted = None if keys is None else list(read_json(keys))
-    count, failed, shown = 0, 0, []
-    with writer(out, kind, keys=wanted) as write:
-        for part, found in answers:
-            reasons = None if source.is_dir() else part.reasons
-            bad = [i for i, reason in enumerate(part.reasons) if reason]
+        raise errors.UserError(f"{keys}: keys are for dream-json alone, not for {kind}.")
+    selection = None if keys is None else list(read_json(keys))
+    count, failures, examples = 0, 0, []
+    with writer(out, kind, keys=selection, overwrite=overwrite) as write:
+        for block, values in answers:
+            reasons = None if source.is_dir() else block.reasons
+            failed_rows = [i for i, reason in enumerate(block.reasons) if reason]
             write(
-                Part(part.sequences, found["expression"], part.expressions, found.get("spread"),
-                     found.get("lower"), found.get("upper"), part.names, reasons)
-            )  # fmt: skip
-            shown += [f"  row {count + i + 1}: {part.reasons[i]}" for i in bad[:_SHOWN_REASONS]]
-            count, failed = count + len(part.sequences), failed + len(bad)
+                PredictedRows(
+                    block.sequences,
+                    values["expression"],
+                    block.expressions,
+                    values.get("spread"),
+                    values.get("lower"),
+                    values.get("upper"),
+                    block.names,
+                    reasons,
+                )
+            )
+            examples += [
+                f"  row {count + i + 1}: {block.reasons[i]}" for i in failed_rows[:_SHOWN_REASONS]
+            ]
+            count, failures = count + len(block.sequences), failures + len(failed_rows)
             report("predicting", count, 0)
         if not count:
             raise errors.UserError(f"{source}: no sequence to predict.")
-    if failed:
+    if failures:
         _log.warning(
-            "%d of %d sequences cannot be read and have no prediction; the first:\n%s",
-            failed, count, "\n".join(shown[:_SHOWN_REASONS]),
-        )  # fmt: skip
+            "%d of %s cannot be read and %s no prediction; the first:\n%s",
+            failures,
+            wording.count(count, "sequence"),
+            "has" if failures == 1 else "have",
+            "\n".join(examples[:_SHOWN_REASONS]),
+        )
     return count
+
+
+def kind_of_file(path: remote.AnyPath) -> str:
+    """Returns the kind that the suffix of a file stands for: tsv unless it names another."""
+    return files.table_format(path, _SUFFIXES, "tsv")
 
 
 @contextlib.contextmanager
 def writer(
-    path: Path, kind: str = "tsv", *, keys: Sequence[str] | None = None, overwrite: bool = False
-) -> Iterator[Callable[[Part], None]]:
-    """Yields a function that writes parts, all with the same columns; the file takes its name when
-    the block ends well. Memory is that of a part.
+    path: remote.AnyPath,
+    kind: str | None = None,
+    *,
+    keys: Sequence[str] | None = None,
+    overwrite: bool = False,
+) -> Iterator[Callable[[PredictedRows], None]]:
+    """Yields a function that writes blocks of rows, all with the same columns.
+
+    The file takes its name when the block of code ends without an error. Memory is that of one
+    block of rows.
 
     Args:
-        kind: one of `KINDS`.
+        path: the file; `-` is standard output.
+        kind: one of `KINDS`; by default the suffix decides (.csv, .parquet, .json; else tsv).
         keys: for "dream-json", the rows to write, as the challenge's sample names them.
+        overwrite: whether to replace the file.
 
     Raises:
-        errors.UserError: the file is there already, an extra that is not installed, or keys that
-            are no rows.
+        errors.UserError: the file exists, an extra is not installed, Parquet is to go to standard
+            output, or a key is not a row.
     """
-    with files.new_file(path, overwrite=overwrite) as temporary:
-        if kind == "parquet":
-            with _parquet(temporary) as write:
-                yield write
-            return
-        with temporary.open("w", encoding="utf-8", newline="") as file:
-            if kind == "dream-json":
-                with _dream_json(file, keys) as write:
-                    yield write
-            else:
-                yield _delimited(file, kind)
-
-
-def _delimited(file: TextIO, kind: str) -> Callable[[Part], None]:
-    """float32 in the fewest digits that give them back exactly, NaN as an empty field."""
-    started = False
-    table = csv.writer(file, lineterminator="\n")
-
-    def write(part: Part) -> None:
-        nonlocal started
-        columns = part.columns()
-        fields = [_fields(values) for values in columns.values()]
-        rows = ([tuple(columns)] if not started else []) + list(zip(*fields, strict=True))
-        started = True
-        if kind == "csv":
-            table.writerows(rows)
-        else:
-            file.writelines("\t".join(row) + "\n" for row in rows)
-
-    return write
-
-
-def _fields(values: list | np.ndarray) -> list[str]:
-    if isinstance(values, np.ndarray):
-        return ["" if value != value else str(value) for value in values.astype(np.float32)]
-    return [value or "" for value in values]
+    kind = kind or kind_of_file(path)
+    if kind == "dream-json":
+        with (
+            files.text_output(path, overwrite=overwrite) as file,
+            _dream_json(file, keys) as write_json,
+        ):
+            yield write_json
+        return
+    with tables.writer(path, kind, numeric=["expression"], overwrite=overwrite) as write:
+        yield lambda block: write(block.columns())
 
 
 @contextlib.contextmanager
-def _parquet(path: Path) -> Iterator[Callable[[Part], None]]:
-    try:
-        import pyarrow as pa
-        from pyarrow import parquet
-    except ImportError as error:
-        raise errors.UserError(
-            'Parquet needs pyarrow: pip install "camformer-tf[parquet]", or write tsv.'
-        ) from error
-    with contextlib.ExitStack() as stack:
-        table = None
+def _dream_json(
+    file: TextIO, keys: Sequence[str] | None
+) -> Iterator[Callable[[PredictedRows], None]]:
+    """Yields a function that writes row → prediction as the challenge does, null where missing."""
+    count = 0
+    values: dict[str, str] = {}
 
-        def write(part: Part) -> None:
-            nonlocal table
-            columns = {}
-            for name, values in part.columns().items():
-                if name == "expression":
-                    columns[name] = pa.array(_measured(values), pa.float64())
-                elif isinstance(values, np.ndarray):
-                    columns[name] = pa.array(values.astype(np.float32), from_pandas=True)
-                else:
-                    columns[name] = pa.array(values, pa.string())
-            made = pa.table(columns)
-            if table is None:
-                table = stack.enter_context(parquet.ParquetWriter(path, made.schema))
-            table.write_table(made)
-
-        yield write
-
-
-def _measured(values: list[str]) -> list[float | None]:
-    try:
-        return [float(value) if value else None for value in values]
-    except ValueError as error:
-        raise errors.UserError(
-            f"an expression is no number ({error}), as a column of Parquet must be. Write tsv."
-        ) from error
-
-
-@contextlib.contextmanager
-def _dream_json(file: TextIO, keys: Sequence[str] | None) -> Iterator[Callable[[Part], None]]:
-    """Row → prediction as the challenge has it, null where there is none."""
-    count, held = 0, {}
-
-    def text_of(value: np.float32) -> str:
-        return "null" if value != value else str(value)
-
-    def write(part: Part) -> None:
+    def write(block: PredictedRows) -> None:
         nonlocal count
-        for value in part.prediction.astype(np.float32):
+        for value in block.prediction.astype(np.float32):
+            text = "null" if np.isnan(value) else str(value)
             if keys is None:
-                file.write(f'{", " if count else ""}"{count}": {text_of(value)}')
+                file.write(f'{", " if count else ""}"{count}": {text}')
             else:
-                held[str(count)] = text_of(value)
+                values[str(count)] = text
             count += 1
 
     file.write("{")
     yield write
     if keys is not None:
-        if absent := [key for key in keys if key not in held]:
+        if absent := [key for key in keys if key not in values]:
             raise errors.UserError(
-                f"{len(absent):,} of the {len(keys):,} keys asked for are no rows, the first "
-                f"{absent[0]!r}: there are {count:,} predictions. Predict the whole test file."
+                f"{len(absent):,} of the {wording.count(len(keys), 'key')} "
+                f"{'is not a row' if len(absent) == 1 else 'are not rows'}, the first is "
+                f"{absent[0]!r}: there are {wording.count(count, 'prediction')}. "
+                "Predict the whole test file."
             )
-        file.write(", ".join(f'"{key}": {held[key]}' for key in keys))
+        file.write(", ".join(f'"{key}": {values[key]}' for key in keys))
     file.write("}\n")
 
 
-def read_json(path: Path) -> dict:
-    """Returns the object of a JSON of the challenge: its keys are rows.
+def read_json(path: remote.AnyPath) -> dict[str, Any]:
+    """Returns the object of a JSON of the challenge; its keys are rows.
 
     Raises:
-        errors.UserError: it is no such file.
+        errors.UserError: the file cannot be read, or is not such a JSON.
     """
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise errors.UserError(f"{path}: cannot be read ({error}).") from error
-    if not isinstance(found, dict):
+    if not isinstance(content, dict):
         raise errors.UserError(f'{path}: expected {{"position": value, …}}.')
-    return found
+    return content
 
 
-def read(path: Path) -> Table:
-    """Returns the table at a path.
+def read(path: remote.AnyPath) -> Table:
+    """Returns the table in a tsv file.
 
     Raises:
-        errors.UserError: no such file, a missing column, or a value that is no number.
+        errors.UserError: the file cannot be read, lacks a column, or has a value that is not a
+            number.
     """
     try:
-        first, *rest = path.read_text(encoding="utf-8").split("\n")
+        first, *lines = path.read_text(encoding="utf-8").split("\n")
     except (OSError, UnicodeDecodeError) as error:
         raise errors.UserError(f"{path}: cannot be read ({error}).") from error
     header = first.split("\t")
@@ -250,7 +234,7 @@ def read(path: Path) -> Table:
                 f"{path}:1: expected a header with the columns sequence and prediction, found "
                 f"{'<TAB>'.join(header)[:80]!r}. `camformer-tf predict` writes such a table."
             )
-    table = {number: line.split("\t") for number, line in enumerate(rest, 2) if line}
+    table = {number: line.split("\t") for number, line in enumerate(lines, 2) if line}
     for number, row in table.items():
         if len(row) != len(header):
             raise errors.UserError(
@@ -267,7 +251,10 @@ def read(path: Path) -> Table:
     )
 
 
-def _numbers(table: dict[int, list[str]], place: int, path: Path, name: str) -> np.ndarray:
+def _numbers(
+    table: dict[int, list[str]], place: int, path: remote.AnyPath, name: str
+) -> np.ndarray:
+    """Returns one column of a table as numbers: float64 (N,), NaN for an empty field."""
     values = []
     for number, row in table.items():
         try:

@@ -1,274 +1,285 @@
-"""Sharded TFRecords and their manifest: write a set from text, read a split back."""
+"""Record sets: build one from text, look into it, read a split, export it to a table."""
 
 from __future__ import annotations
 
 import dataclasses
+import json
+import os
 from collections.abc import Sequence
-from fractions import Fraction
-from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-import camformer_tf
-from camformer_tf import errors, files, progress, recipe
-from camformer_tf.data import (
-    family,
-    leakage,
-    manifest,
-    rules,
-    sequence,
-    shards,
-    splits,
-    spool,
-    strands,
-    text,
-    workers,
-    writer,
-)
+from camformer_tf import errors, files, progress, recipe, remote, schema
+from camformer_tf.data import build, manifest, rules, tables, wording
+from camformer_tf.data import sequence as sequences
+from camformer_tf.data import shards as record_shards
+from camformer_tf.data import text as texts
 
-_EXPORTED = 1 << 14  # examples turned into text at a time
-_DEFAULTS = recipe.RecordsConfig()
+if TYPE_CHECKING:
+    import pandas as pd
+
+_ROWS_PER_BLOCK = 1 << 14  # examples turned into text per round
+_CONFIG, _RULE = recipe.RecordsConfig, rules.Rule
 
 
-def write(
-    text_files: Sequence[Path],
-    out_dir: Path,
+def build_records(
+    text: files.PathLike | Sequence[files.PathLike],
+    out_dir: files.PathLike,
     *,
-    rule: rules.Rule,
-    config: recipe.RecordsConfig = _DEFAULTS,
-    columns: dict[str, str] | None = None,
+    sequence: str | None = None,
+    expression: str | None = None,
+    weight: str | None = None,
+    split: str = _CONFIG.split,
+    split_by: str = _CONFIG.split_by,
+    split_column: str | None = None,
+    seed: int = _CONFIG.seed,
+    length: int = _RULE.length,
+    length_margin: int = _RULE.length_margin,
+    max_n: int = _RULE.max_n,
+    keep_all: bool = _RULE.keep_all,
+    on_malformed: str = _CONFIG.on_malformed,
+    shards: int = _CONFIG.shards,
+    compression: str = _CONFIG.compression,
+    mismatches: int = _CONFIG.mismatches,
+    leakage: bool = _CONFIG.leakage,
+    workers: int = _CONFIG.workers,
     overwrite: bool = False,
-    report: progress.Report = progress.silent,
+    report: progress.Report | None = None,
 ) -> manifest.Manifest:
-    """Writes text files as a record set and returns its manifest.
+    """Builds a record set from text and returns its manifest.
 
-    The set is written beside `out_dir` and takes that name once it is whole. The same text, options
-    and seed give the same bytes, whatever the number of workers. Memory is bounded but for about 25
-    bytes a kept line and, to look for near neighbours, about 250 a line outside training (and one
-    in training that shares a piece with such a line); a family split takes 110 a line.
-
-    Args:
-        text_files: files of SEQUENCE<TAB>EXPRESSION lines; .gz is unpacked, "-" is standard input.
-        rule: which sequences are kept, and at what length.
-        config: how to split (see `splits`); shards a split, at most one an example; a malformed
-            line refuses the text ("error") or is left out ("skip").
-        columns: for tables with a header, the names of the columns that hold `sequence`,
-            `expression`, perhaps `weight` and, to split by column, `split`.
-
-    Raises:
-        errors.UserError: unreadable, malformed or empty text, a split that cannot be filled, or an
-            `out_dir` that exists.
-    """
-    by_column = config.split_by == "column"
-    if by_column != ("split" in (columns or {})):
-        raise errors.UserError("--split-by column and --split-column go together: give both.")
-    fractions = {} if by_column else splits.parse_fractions(config.split)
-    with (
-        files.new_folder(out_dir, overwrite=overwrite, marker=manifest.FILE) as folder,
-        workers.pool(_workers(config, text_files)) as run,
-    ):
-        rows_file, labels_file = folder / "rows", folder / "labels.npy"
-        gathered = spool.gather(text_files, rows_file, rule, config.seed, columns, run, report)
-        spool.check(gathered, text_files, config.on_malformed)
-        kept = gathered.counts.kept
-        parts = list(gathered.parts(labels_file))
-        library = strands.columns(gathered.letter_counts, kept)
-        report("splitting", 0, kept)
-        if by_column:
-            labels, fractions = splits.by_column(gathered.split)
-        else:
-            labels = _labels(gathered, parts, library, config, fractions)
-        names = list(fractions)
-        np.save(labels_file, labels)
-        shard_files = writer.names(labels, names, config)
-        near = None
-        if config.leakage and len(names) > 1:
-            found = leakage.leaked(parts, library, folder, run, mismatches=config.mismatches)
-            near = _near_neighbours(found, labels[labels != 0], names, config)
-        described = writer.write(parts, labels, folder, shard_files, run, report)
-        rows_file.unlink()
-        labels_file.unlink()
-        made = _manifest(gathered, rule, config, fractions, described, near)
-        manifest.save(made, folder)
-    return made
-
-
-def read(folder: Path, split: str, first: int | None = None) -> text.Examples:
-    """Returns a split in the order of its text: letters uint8 (N, L), expression and, if the set
-    has them, weight float32 (N,).
+    The set is written beside `out_dir` and takes that name when it is whole. The same text, options
+    and seed give the same bytes with any number of workers. Memory is bounded except for about 25
+    bytes per kept line. The search for near neighbours takes about 250 bytes per line outside
+    training (and per training line that shares a piece with such a line); a family split takes 110
+    bytes per line.
 
     Args:
-        first: how many examples to read, from the beginning; all of them without it.
+        text: one file of SEQUENCE<TAB>EXPRESSION lines, or several; .gz is unpacked, "-" is
+            standard input, gs://… is read there.
+        out_dir: the folder of the set.
+        sequence: for tables with a header, the column of sequences.
+        expression: for tables with a header, the column of expressions.
+        weight: for tables with a header, the column of weights, 0 or more.
+        split: the splits and their fractions.
+        split_by: "random" (exact counts), "stratified" (and even over tenths of the expression),
+            "hash" (of the sequence, stable when the library grows), "family" (near sequences stay
+            together) or "column" (the table names the split).
+        split_column: for split_by="column", the column that names the split.
+        seed: the seed of the split.
+        length: the length of the sequences in the set; they are cut or padded with N on the right.
+        length_margin: lengths further than this from `length` are dropped.
+        max_n: sequences with more N than this are dropped.
+        keep_all: whether sequences of every length are kept.
+        on_malformed: "error" (a malformed line refuses the text) or "skip" (it is left out).
+        shards: files per split, at most one per example.
+        compression: "none" or "gzip".
+        mismatches: letters in which near sequences may differ.
+        leakage: whether to count the sequences outside training with a near one in training.
+        workers: processes. A script that asks for more than one needs the usual
+            `if __name__ == "__main__":`.
+        overwrite: whether to replace a set.
+        report: receives the progress; by default a bar in a notebook or terminal.
 
     Raises:
-        errors.UserError: no such split, or shards that the manifest does not describe.
+        errors.UserError: the text cannot be read, is malformed or empty; a split cannot be filled;
+            `out_dir` exists; or an option has a value out of its range.
     """
-    described = manifest.load(folder)
-    if split not in described.splits:
+    roles = {"sequence": sequence, "expression": expression, "weight": weight}
+    columns = {role: name for role, name in [*roles.items(), ("split", split_column)] if name}
+    if columns and not (sequence and expression):
+        raise errors.UserError("--sequence-column and --expression-column go together: give both.")
+    rule = {"length": length, "length_margin": length_margin, "max_n": max_n, "keep_all": keep_all}
+    options = {
+        "split": split,
+        "split_by": split_by,
+        "seed": seed,
+        "shards": shards,
+        "on_malformed": on_malformed,
+        "compression": compression,
+        "workers": workers,
+        "mismatches": mismatches,
+        "leakage": leakage,
+    }
+    text_files = [text] if isinstance(text, str | os.PathLike) else text
+    return build.build(
+        [remote.path(path) for path in text_files],
+        remote.path(out_dir),
+        schema.parse(rule, rules.Rule, "build_records"),
+        schema.parse(options, recipe.RecordsConfig, "build_records"),
+        columns or None,
+        overwrite,
+        progress.auto(report),
+    )
+
+
+@dataclasses.dataclass(frozen=True, repr=False)
+class Inspection:
+    """What is in a record set, shown as a summary and the first examples.
+
+    Attributes:
+        records_dir: the folder of the set.
+        manifest: the description of the set.
+        examples: the first examples of each split: the columns split, sequence, expression and, in
+            a set with weights, weight; None if `head` was 0.
+    """
+
+    records_dir: str
+    manifest: manifest.Manifest
+    examples: pd.DataFrame | None = None
+
+    def __repr__(self) -> str:
+        lines = [f"{self.records_dir}: {self.manifest.summary()}"]
+        if self.examples is not None:
+            columns = [map(str, self.examples[name].to_numpy()) for name in self.examples]
+            lines += map("\t".join, zip(*columns, strict=True))
+        return "\n".join(lines)
+
+    def to_json(self) -> str:
+        """Returns manifest.json as it is, with the examples as a list under `examples` if any."""
+        text = (remote.path(self.records_dir) / manifest.FILE).read_text(encoding="utf-8")
+        if self.examples is None:
+            return text
+        columns = [map(_plain, self.examples[name].to_numpy()) for name in self.examples]
+        rows = [dict(zip(self.examples, row, strict=True)) for row in zip(*columns, strict=True)]
+        return json.dumps(json.loads(text) | {"examples": rows}, indent=2) + "\n"
+
+
+def _plain(value: Any) -> str | float:
+    """Returns a value for JSON: a float32 with the fewest digits that give it back."""
+    return float(str(value)) if isinstance(value, np.floating) else str(value)
+
+
+def inspect_records(records_dir: files.PathLike, *, head: int = 0) -> Inspection:
+    """Returns what is in a record set: its manifest, and the first examples of each split.
+
+    Args:
+        records_dir: the folder of the set.
+        head: how many examples of each split.
+
+    Raises:
+        errors.UserError: the folder is not a record set, or a shard is broken.
+    """
+    folder = remote.path(records_dir)
+    description = manifest.load(folder)
+    if not head:
+        return Inspection(str(folder), description)
+    import pandas as pd  # here, since a summary does without it
+
+    frames = [
+        pd.DataFrame({"split": name, **_columns(read(folder, name, head))})
+        for name in description.splits
+    ]
+    return Inspection(str(folder), description, pd.concat(frames, ignore_index=True))
+
+
+def export_records(
+    records_dir: files.PathLike,
+    out: files.PathLike,
+    *,
+    split: str | None = None,
+    overwrite: bool = False,
+    report: progress.Report | None = None,
+) -> int:
+    """Writes the examples of a record set as a table, and returns their number.
+
+    The suffix of `out` decides: .csv gives commas and a header, .parquet Parquet, any other
+    SEQUENCE<TAB>EXPRESSION lines, from which the set can be built again. A set with weights has a
+    third column, and a header in every format. Numbers have the fewest digits that give the float32
+    back.
+
+    Args:
+        records_dir: the folder of the set.
+        out: the file; "-" is standard output.
+        split: one split; by default all of them, one after another.
+        overwrite: whether to replace the file.
+        report: receives the progress; by default a bar in a notebook or terminal.
+
+    Raises:
+        errors.UserError: the set is broken, has no such split, or `out` exists.
+    """
+    folder, target, report = remote.path(records_dir), remote.path(out), progress.auto(report)
+    description, count = manifest.load(folder), 0
+    names = [split] if split else list(description.splits)
+    total = sum(description.examples(name) for name in names if name in description.splits)
+    table_format = files.table_format(target, tables.FORMATS, "tsv")
+    header = table_format == "csv" or description.weight is not None
+    with tables.writer(target, table_format, header=header, overwrite=overwrite) as write:
+        for name in names:
+            examples = read(folder, name)
+            for start in range(0, len(examples.expression), _ROWS_PER_BLOCK):
+                block = _columns(examples, slice(start, start + _ROWS_PER_BLOCK))
+                write(block)
+                count += len(block["sequence"])
+                report("exporting", count, total)
+    return count
+
+
+def read(folder: remote.AnyPath, split: str, first: int | None = None) -> texts.Examples:
+    """Returns the examples of a split, in the order of its text.
+
+    Args:
+        folder: the folder of the set.
+        split: the name of the split.
+        first: how many examples to read, from the beginning; all by default.
+
+    Raises:
+        errors.UserError: there is no such split, or a shard differs from the manifest.
+    """
+    description = manifest.load(folder)
+    if split not in description.splits:
         raise errors.UserError(
-            f"{folder}: has no split {split!r}. Its splits: {', '.join(described.splits)}."
+            f"{folder}: has no split {split!r}. Its splits: {', '.join(description.splits)}."
         )
-    shard_files, shape = described.splits[split]["shards"], described.layout
+    shard_files, shape = description.splits[split]["shards"], description.layout
     size = sum(shard["examples"] for shard in shard_files)
     count = size if first is None else min(first, size)
-    letters = np.empty((count, described.sequence_length), np.uint8)
+    letters = np.empty((count, description.sequence_length), np.uint8)  # (N, L)
     expression = np.empty(count, np.float32)
     weight = np.empty(count, np.float32) if shape.weight else None
     # Example i lies in shard i modulo their count.
     for index, shard in enumerate(shard_files):
-        rows = slice(index, None, len(shard_files))
-        path, wanted = folder / shard["file"], len(expression[rows])
-        data = shards.read_bytes(path)
+        places = slice(index, None, len(shard_files))
+        path, share = folder / shard["file"], len(expression[places])
+        data = record_shards.read_bytes(path)
         if count < size:
-            data = data[: wanted * shards.record_bytes(shape)]
-        part = shards.parse(data, shape, str(path))
-        if len(part.expression) != wanted:
+            data = data[: share * record_shards.record_bytes(shape)]
+        part = record_shards.parse(data, shape, str(path))
+        if len(part.expression) != share:
             raise errors.UserError(
-                f"{path}: holds {len(part.expression)} examples, the manifest says "
-                f"{shard['examples']}. {shards.REBUILD}"
+                f"{path}: holds {wording.count(len(part.expression), 'example')}, but the manifest "
+                f"says {shard['examples']:,}. {record_shards.REBUILD}"
             )
-        letters[rows], expression[rows] = part.letters, part.expression
+        letters[places], expression[places] = part.letters, part.expression
         if weight is not None:
-            weight[rows] = part.weight
-    return text.Examples(letters, expression, weight)
+            weight[places] = part.weight
+    return texts.Examples(letters, expression, weight)
 
 
-def expression(folder: Path, split: str) -> np.ndarray:
-    """Returns the expressions of a split alone, one shard after another: float32 (N,). No more than
-    one shard is held at a time.
+def read_expression(folder: remote.AnyPath, split: str) -> np.ndarray:
+    """Returns the expressions of a split alone, one shard after another: float32 (N,).
+
+    No more than one shard is in memory at once.
 
     Raises:
-        errors.UserError: no such split, or shards that the manifest does not describe.
+        errors.UserError: there is no such split, or a shard differs from the manifest.
     """
-    described = manifest.load(folder)
+    description = manifest.load(folder)
     parts = []
-    for shard in described.splits[split]["shards"]:
+    for shard in description.splits[split]["shards"]:
         path = folder / shard["file"]
-        part = shards.parse(shards.read_bytes(path), described.layout, str(path))
-        parts.append(part.expression.copy())  # else the whole shard is kept
+        part = record_shards.parse(record_shards.read_bytes(path), description.layout, str(path))
+        parts.append(part.expression.copy())  # a view would keep the whole shard in memory
     return np.concatenate(parts)
 
 
-def head(folder: Path, split: str, count: int) -> list[str]:
-    """Returns the first examples of a split as lines of text, as `export` writes them."""
-    return _lines(read(folder, split, count))
-
-
-def export(
-    folder: Path,
-    out: Path,
-    split: str | None = None,
-    report: progress.Report = progress.silent,
-) -> int:
-    """Writes a split, or all of them one after another, back as SEQUENCE<TAB>EXPRESSION lines and
-    returns their number. Numbers have the fewest digits that give the float32 back. A set with
-    weights becomes a table: a header, and a third column.
-
-    Raises:
-        errors.UserError: a broken set, no such split, or an `out` that exists.
-    """
-    described, done = manifest.load(folder), 0
-    with files.new_file(out) as temporary, temporary.open("w") as file:
-        if described.weight:
-            file.write("sequence\texpression\tweight\n")
-        for name in [split] if split else described.splits:
-            examples = read(folder, name)
-            for start in range(0, len(examples.expression), _EXPORTED):
-                lines = _lines(examples, slice(start, start + _EXPORTED))
-                file.writelines(line + "\n" for line in lines)
-                done += len(lines)
-                report("exporting", done, described.counts["kept"])
-    return done
-
-
-def _lines(examples: text.Examples, rows: slice = slice(None)) -> list[str]:
-    columns = [sequence.text(examples.letters[rows]), map(str, examples.expression[rows])]
+def _columns(examples: texts.Examples, rows: slice = slice(None)) -> dict[str, tables.Column]:
+    """Returns some of the examples as the columns of a table."""
+    columns: dict[str, tables.Column] = {
+        "sequence": sequences.text(examples.letters[rows]),
+        "expression": examples.expression[rows],
+    }
     if examples.weight is not None:
-        columns.append(map(str, examples.weight[rows]))
-    return list(map("\t".join, zip(*columns, strict=True)))
-
-
-def _workers(config: recipe.RecordsConfig, text_files: Sequence[Path]) -> int:
-    """Returns how many processes to use: a small text is done before others have started."""
-    sizes = [p.stat().st_size for p in text_files if str(p) != "-" and p.is_file()]
-    small = len(sizes) == len(text_files) and sum(sizes) < 1 << 25
-    return 1 if small else config.workers
-
-
-def _labels(
-    gathered: spool.Spool,
-    parts: Sequence[spool.Part],
-    library: strands.Columns,
-    config: recipe.RecordsConfig,
-    fractions: dict[str, Fraction],
-) -> np.ndarray:
-    """Returns the index of each kept example's split: uint8 (kept,)."""
-    kept = gathered.counts.kept
-    if config.split_by == "family":
-        letters = (part.rows.read()["letters"] for part in parts)
-        packed = strands.pack(letters, kept, library)
-        families = family.families(packed, mismatches=config.mismatches)
-        return splits.by_family(families, fractions, config.seed)
-    if config.split_by == "hash":
-        return splits.by_hash(np.concatenate(gathered.hashes), fractions)
-    if config.split_by == "stratified":
-        return splits.stratified(np.concatenate(gathered.expression), fractions, config.seed)
-    return splits.random(kept, fractions, config.seed)
-
-
-def _near_neighbours(
-    found: np.ndarray, labels: np.ndarray, names: list[str], config: recipe.RecordsConfig
-) -> dict:
-    """Returns how many sequences of each split but the first have a near one in the first."""
-    counts = np.bincount(labels[found], minlength=len(names)).tolist()
-    in_training = dict(zip(names[1:], counts[1:], strict=True))
-    return {"mismatches": config.mismatches, "in_training": in_training}
-
-
-def _manifest(
-    gathered: spool.Spool,
-    rule: rules.Rule,
-    config: recipe.RecordsConfig,
-    fractions: dict[str, Fraction],
-    written: dict[str, dict],
-    near: dict | None,
-) -> manifest.Manifest:
-    repeats = _repeats(gathered.hashes)
-    expression = np.concatenate(gathered.expression)
-    return manifest.Manifest(
-        schema_version=manifest.SCHEMA_VERSION,
-        sequence_length=rule.length,
-        features={"sequence": "bytes", "expression": "float"}
-        | ({"weight": "float"} if gathered.weight else {}),
-        rule=dataclasses.asdict(rule),
-        counts=dataclasses.asdict(gathered.counts),
-        split={
-            "by": config.split_by,
-            "seed": config.seed,
-            "fractions": {name: float(fraction) for name, fraction in fractions.items()},
-        },
-        splits=written,
-        expression=_range(expression)
-        | {
-            "std": float(expression.std(dtype=np.float64)),
-            "integer_fraction": float(np.mean(expression == np.round(expression))),
-        },
-        weight=_range(np.concatenate(gathered.weight)) if gathered.weight else None,
-        source=gathered.sources,
-        duplicates=repeats,
-        near_neighbours=near,
-        created_by={"version": camformer_tf.__version__},
-    )
-
-
-def _repeats(hashes: list[np.ndarray]) -> int:
-    """Returns how many sequences repeat another, and lets go of their hashes."""
-    joined = np.concatenate(hashes)
-    hashes.clear()
-    joined.sort()
-    return int(np.count_nonzero(joined[1:] == joined[:-1]))
-
-
-def _range(values: np.ndarray) -> dict[str, float]:
-    mean = values.mean(dtype=np.float64)
-    return {"min": float(values.min()), "max": float(values.max()), "mean": float(mean)}
+        columns["weight"] = examples.weight[rows]
+    return columns

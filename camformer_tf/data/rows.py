@@ -1,4 +1,4 @@
-"""Sequences to predict, from text, FASTA or tables: in order, a block at a time."""
+"""Sequences to predict, from text, FASTA, tables or records: in order, block after block."""
 
 from __future__ import annotations
 
@@ -6,21 +6,28 @@ import dataclasses
 import itertools
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 
-from camformer_tf import errors
+from camformer_tf import errors, remote
 from camformer_tf.data import manifest, records, rules, sequence, text
 
-_TOGETHER = 1 << 14  # rows handed on at a time, which are whole batches of prediction
+_BLOCK_ROWS = 1 << 14  # rows per block: whole batches of prediction
 _SEPARATORS = {".csv": b",", ".tsv": b"\t"}
+_Item = TypeVar("_Item")
 
 
 @dataclasses.dataclass(frozen=True)
 class Rows:
-    """N rows to predict, in order: the sequences as given, uint8 letters (N, L) fitted to the rule,
-    expressions as given (None where there are none), why a sequence cannot be read (or None), and
-    the names that FASTA gives. The letters of an unreadable row are all N.
+    """N rows to predict, in order.
+
+    Attributes:
+        sequences: the sequences as in the source.
+        letters: uint8 (N, L), fitted to the rule; all N where a sequence cannot be read.
+        expressions: the expressions as in the source, or None if it has none.
+        reasons: why a sequence cannot be read, or None.
+        names: the names that FASTA gives, or None.
     """
 
     sequences: list[str]
@@ -33,14 +40,15 @@ class Rows:
 def read(
     source: text.Source, rule: rules.Rule, columns: dict[str, str] | None = None
 ) -> Iterator[Rows]:
-    """Yields the rows of a source, in order. Nothing is dropped: what the rule does not admit gets
-    a reason.
+    """Yields the rows of a source, in order. No row is dropped: an unreadable one has a reason.
 
-    FASTA is known by its first letter, >. Of other text, `SEQUENCE` or `SEQUENCE EXPRESSION` a
-    line, the first line decides whether there are expressions; blank lines are no rows.
+    A text that begins with > is FASTA. Other text has `SEQUENCE` or `SEQUENCE EXPRESSION` lines,
+    and its first line decides whether there are expressions; blank lines are skipped.
 
     Args:
-        columns: for a table with a header, the columns' names there: "sequence" and, if there are
+        source: the text.
+        rule: which sequences the model can read.
+        columns: for a table with a header, the names of its columns: "sequence" and, if there are
             expressions, "expression" → name.
     """
     if columns:
@@ -54,20 +62,21 @@ def read(
         yield from _fasta(itertools.chain([first], lines), rule)
         return
     with_expression = len(first) > 1
-    rest = (fields for fields in lines if fields)
-    for part in _parts(itertools.chain([first], rest)):
-        second = [fields[1] if len(fields) > 1 else b"" for fields in part]
-        yield of_sequences(
-            [fields[0] for fields in part], second if with_expression else None, rule
+    full_lines = (fields for fields in lines if fields)
+    for block in _blocks(itertools.chain([first], full_lines)):
+        second = [fields[1] if len(fields) > 1 else b"" for fields in block]
+        yield from_sequences(
+            [fields[0] for fields in block], second if with_expression else None, rule
         )
 
 
-def header_columns(path: Path) -> dict[str, str] | None:
-    """Returns the columns "sequence" and "expression" of a .csv or .tsv file whose first line has
-    these words; none for other text.
+def header_columns(path: remote.AnyPath) -> dict[str, str] | None:
+    """Returns the columns "sequence" and "expression" of a .csv or .tsv file that has them.
+
+    Other text has no columns: None.
 
     Raises:
-        errors.UserError: a .csv file without a column of that name.
+        errors.UserError: a .csv file has no column "sequence".
     """
     kind = Path(path.name.removesuffix(".gz")).suffix
     if kind not in _SEPARATORS:
@@ -79,58 +88,71 @@ def header_columns(path: Path) -> dict[str, str] | None:
         return {name: name for name in ("sequence", "expression") if name in words}
     if kind == ".csv":
         raise errors.UserError(
-            f"{path}:1: has no column 'sequence'. Name the columns: --sequence-column, "
+            f"{path}:1: there is no column 'sequence'. Name the columns: --sequence-column, "
             f"--expression-column. Its columns: {', '.join(words)[:200]}."
         )
     return None
 
 
-def of_sequences(sequences: list[bytes], expressions: list[bytes] | None, rule: rules.Rule) -> Rows:
+def from_sequences(raw: list[bytes], expressions: list[bytes] | None, rule: rules.Rule) -> Rows:
     """Returns raw sequences, without white space around them, as rows."""
-    reasons = [rules.unreadable(one, rule) for one in sequences]
-    fitted = [
-        rule.fit_length(b"" if reason else rules.plain(one))
-        for one, reason in zip(sequences, reasons, strict=True)
+    reasons = [rules.unreadable(letters, rule) for letters in raw]
+    lines = [
+        rule.fit_length(b"" if reason else rules.plain(letters))
+        for letters, reason in zip(raw, reasons, strict=True)
     ]
     return Rows(
-        [one.decode("utf-8", "replace") for one in sequences],
-        np.frombuffer(b"".join(fitted), np.uint8).reshape(len(fitted), rule.length),
-        expressions and [one.decode("utf-8", "replace") for one in expressions],
+        _decode(raw),
+        np.frombuffer(b"".join(lines), np.uint8).reshape(len(lines), rule.length),  # (N, L)
+        None if expressions is None else _decode(expressions),
         reasons,
     )
 
 
-def of_source(
-    source: Path, split: str | None, columns: dict[str, str] | None, rule: rules.Rule
+def _decode(fields: Iterable[bytes]) -> list[str]:
+    return [field.decode("utf-8", "replace") for field in fields]
+
+
+def from_source(
+    source: remote.AnyPath, split: str | None, columns: dict[str, str] | None, rule: rules.Rule
 ) -> Iterator[Rows]:
-    """Yields the rows of a text, by default with its columns as the header names them, or of a
-    split of a records directory.
+    """Yields the rows of a text or of a split of a records directory.
+
+    Args:
+        source: a text (`-` is standard input) or a records directory.
+        split: the split of a records directory.
+        columns: see `read`; by default as the header of a text names them.
+        rule: which sequences the model can read.
 
     Raises:
-        errors.UserError: a split or columns that do not go with the source, or records of another
-            length.
+        errors.UserError: a split or columns do not fit the source, or records have another length.
     """
     if not source.is_dir():
         if split:
-            raise errors.UserError(f"{source}: --split is for a records directory, this is a file.")
-        columns = columns or (None if str(source) == "-" else header_columns(source))
+            raise errors.UserError(
+                f"{source}: --split is for a records directory, but this is a file."
+            )
+        if not columns and str(source) != "-":
+            columns = header_columns(source)
         yield from read(text.Source(source), rule, columns)
         return
-    described = manifest.load(source)
+    description = manifest.load(source)
     if columns:
-        raise errors.UserError(f"{source}: columns are for a table, this is a records directory.")
-    if split is None:
-        names = ", ".join(described.splits)
-        raise errors.UserError(f"{source}: say which split to predict: --split, one of {names}.")
-    if described.sequence_length != rule.length:
         raise errors.UserError(
-            f"{source}: its sequences have {described.sequence_length} letters, the model reads "
-            f"{rule.length}. Build records with --length {rule.length}."
+            f"{source}: columns are for a table, but this is a records directory."
         )
-    yield of_examples(records.read(source, split))
+    if split is None:
+        names = ", ".join(description.splits)
+        raise errors.UserError(f"{source}: choose the split to predict: --split, one of {names}.")
+    if description.sequence_length != rule.length:
+        raise errors.UserError(
+            f"{source}: its sequences have {description.sequence_length} letters, but the model "
+            f"reads {rule.length}. Build records with --length {rule.length}."
+        )
+    yield from_examples(records.read(source, split))
 
 
-def of_examples(examples: text.Examples) -> Rows:
+def from_examples(examples: text.Examples) -> Rows:
     """Returns examples of records as rows."""
     sequences = sequence.text(examples.letters)
     expressions = [str(value) for value in examples.expression]
@@ -138,27 +160,29 @@ def of_examples(examples: text.Examples) -> Rows:
 
 
 def _lines(source: text.Source) -> Iterator[list[list[bytes]]]:
-    """Yields the fields of lines, a block of them at a time."""
+    """Yields the fields of each line, for one block of lines after another."""
     for block in source.blocks():
         yield [line.split() for line in block.read().split(b"\n")]
 
 
-def _parts(items: Iterable) -> Iterator[list]:
+def _blocks(items: Iterable[_Item]) -> Iterator[list[_Item]]:
+    """Yields the items in lists of `_BLOCK_ROWS`."""
     items = iter(items)
-    while part := list(itertools.islice(items, _TOGETHER)):
-        yield part
+    while block := list(itertools.islice(items, _BLOCK_ROWS)):
+        yield block
 
 
 def _fasta(lines: Iterable[list[bytes]], rule: rules.Rule) -> Iterator[Rows]:
-    for part in _parts(_records(lines)):
-        names, sequences = zip(*part, strict=True)
-        rows = of_sequences(list(sequences), None, rule)
-        yield dataclasses.replace(rows, names=[name.decode("utf-8", "replace") for name in names])
+    for block in _blocks(_fasta_records(lines)):
+        names, sequences = zip(*block, strict=True)
+        rows = from_sequences(list(sequences), None, rule)
+        yield dataclasses.replace(rows, names=_decode(names))
 
 
-def _records(lines: Iterable[list[bytes]]) -> Iterator[tuple[bytes, bytes]]:
+def _fasta_records(lines: Iterable[list[bytes]]) -> Iterator[tuple[bytes, bytes]]:
     """Yields name and sequence of FASTA records; the name is the first word after >."""
-    name, parts = b"", []
+    name: bytes = b""
+    parts: list[bytes] = []
     for number, fields in enumerate(lines):
         if fields and fields[0].startswith(b">"):
             if number:
@@ -173,4 +197,4 @@ def _table(source: text.Source, rule: rules.Rule, columns: dict[str, str]) -> It
     for block in source.named_blocks(columns):
         fields = [line.split(b"\t") for line in block.read().split(b"\n")]
         second = [row[1] for row in fields] if "expression" in columns else None
-        yield of_sequences([row[0].strip() for row in fields], second, rule)
+        yield from_sequences([row[0].strip() for row in fields], second, rule)

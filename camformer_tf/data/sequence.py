@@ -1,4 +1,4 @@
-"""The promoter: its letters, and one table for each encoding."""
+"""The letters of a sequence, and one table for each encoding of them."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ import numpy as np
 
 ALPHABET = "ACGTN"
 
-WHOLE = 128  # a letter's eighth bit, in training: the measured expression is a whole number
+INTEGER_BIT = 128  # a letter's eighth bit, set in training where the expression is an integer
 
 # Rows A, C, G, T, N. Source: Bornelov-lab/Camformer@feaa529, base/utils.py:215-320, where the names
 # are onehot, onehotWithN, onehotWithP, onehotWithInt and onehotWithBoth; the last channel of
 # onehotWithP and onehotWithBoth says purine (A, G).
-_ROWS = {
+_ROWS: dict[str, list[tuple[float, ...]]] = {
     "onehot": [(1, 0, 0, 0), (0, 1, 0, 0), (0, 0, 1, 0), (0, 0, 0, 1), (0, 0, 0, 0)],
     "onehot_n": [(1, 0, 0, 0), (0, 1, 0, 0), (0, 0, 1, 0), (0, 0, 0, 1), (0.25,) * 4],
     "onehot_purine": [
@@ -48,31 +48,35 @@ def channels(encoding: str) -> int:
 
 
 def integer_channel(encoding: str) -> int | None:
-    """Returns which channel says whether the expression is a whole number, if one does: 0 where it
-    is, 1 where it is not or is not known.
+    """Returns the channel that says whether the expression is an integer, or None without one.
+
+    It is 0 where the expression is an integer, 1 where it is not or is unknown.
     """
     return _INTEGER_CHANNEL if encoding.startswith("onehot_integer") else None
 
 
 def table(encoding: str) -> np.ndarray:
-    """Returns the channels of every byte: float32 (256, C), either case; bytes that are no letter
-    of a sequence stand as N. A channel of whole numbers is 1, as everywhere outside training.
+    """Returns the channels of every byte, for letters of either case: float32 (256, C).
+
+    A byte that is not a letter of a sequence has the channels of N. The integer channel, if there
+    is one, is 1, as everywhere outside training.
     """
-    rows = np.tile(np.float32(_ROWS[encoding][-1]), (256, 1))
+    rows = np.tile(np.array(_ROWS[encoding][-1], np.float32), (256, 1))  # (256, C)
     for letter, row in zip(ALPHABET, _ROWS[encoding], strict=True):
         rows[[ord(letter), ord(letter.lower())]] = row
     return rows
 
 
 def training_table(encoding: str) -> np.ndarray:
-    """Returns `table` with the letters that bear the mark WHOLE besides: their channel of whole
-    numbers is 0, and else they are as without it.
+    """Returns `table` with rows for letters that have INTEGER_BIT set: float32 (256, C).
+
+    Their integer channel is 0; their other channels are those of the letter.
     """
-    rows = table(encoding)
-    rows[WHOLE:] = rows[:WHOLE]
+    rows = table(encoding)  # (256, C)
+    rows[INTEGER_BIT:] = rows[:INTEGER_BIT]
     channel = integer_channel(encoding)
     if channel is not None:
-        rows[WHOLE:, channel] = 0
+        rows[INTEGER_BIT:, channel] = 0
     return rows
 
 
@@ -94,8 +98,8 @@ def letters(sequences: Sequence[str]) -> np.ndarray:
 def text(letters: np.ndarray) -> list[str]:
     """Returns letters, uint8 (N, L), as N strings."""
     length = letters.shape[1]
-    joined = np.ascontiguousarray(letters).tobytes().decode("ascii")
-    return [joined[start : start + length] for start in range(0, len(joined), length)]
+    string = np.ascontiguousarray(letters).tobytes().decode("ascii")  # N * L characters
+    return [string[start : start + length] for start in range(0, len(string), length)]
 
 
 def encode(sequences: Sequence[str], encoding: str = "onehot") -> np.ndarray:
@@ -108,4 +112,4 @@ def encode(sequences: Sequence[str], encoding: str = "onehot") -> np.ndarray:
             "onehot_integer" (C = 5: as onehot_n, then 1) or "onehot_integer_purine" (C = 6: as
             onehot_n, then 1, then purine).
     """
-    return table(encoding)[letters(sequences)]
+    return table(encoding)[letters(sequences)]  # (256, C)[(N, L)] → (N, L, C)

@@ -1,4 +1,4 @@
-"""The shards of a record set, written from gathered rows by several processes."""
+"""Only for `records.build_records`: the shards of a set, written by several processes."""
 
 from __future__ import annotations
 
@@ -8,105 +8,124 @@ import hashlib
 import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from camformer_tf import errors, progress, recipe
 from camformer_tf.data import layout, shards, spool, text, workers
 
-_COPIED = 1 << 20  # bytes packed at a time
+_COPY_BYTES = 1 << 20  # packed per round
 
 
 @dataclasses.dataclass(frozen=True)
-class _Task:
-    """Some of the gathered examples, how many of each split come before them, and its shards."""
+class _WriteTask:
+    """Some of the examples, as a task for another process.
 
-    part: spool.Part
-    before: list[int]
+    Attributes:
+        part: the examples.
+        offsets: for each split, how many of its examples come before this part.
+        files: for each split, its shards.
+    """
+
+    part: spool.SpooledPart
+    offsets: list[int]
     files: list[list[Path]]
 
 
 def names(
     labels: np.ndarray, splits: list[str], config: recipe.RecordsConfig
 ) -> dict[str, list[str]]:
-    """Returns the file names of each split's shards: as many as asked, at most one an example."""
+    """Returns the file names of each split's shards: `config.shards`, at most one per example."""
     sizes = np.bincount(labels, minlength=len(splits)).tolist()
     if empty := [name for name, size in zip(splits, sizes, strict=True) if not size]:
+        noun = "sequence is" if len(labels) == 1 else "sequences are"
         raise errors.UserError(
-            f"{len(labels)} sequences are too few: no sequence falls into {', '.join(empty)}."
+            f"{len(labels):,} {noun} too few: no sequence falls into {', '.join(empty)}."
         )
     end = ".tfrecord.gz" if config.compression == "gzip" else ".tfrecord"
+    counts = [min(config.shards, size) for size in sizes]
     return {
         name: [f"{name}-{i:05d}-of-{count:05d}{end}" for i in range(count)]
-        for name, count in zip(splits, [min(config.shards, size) for size in sizes], strict=True)
+        for name, count in zip(splits, counts, strict=True)
     }
 
 
 def write(
-    parts: Sequence[spool.Part],
+    parts: Sequence[spool.SpooledPart],
     labels: np.ndarray,
     folder: Path,
     files: dict[str, list[str]],
-    run: workers.Run,
+    mapper: workers.Mapper,
     report: progress.Report,
-) -> dict[str, dict]:
+) -> dict[str, dict[str, Any]]:
     """Writes all shards and returns the manifest's entry for each split.
 
-    All records have one size, so each part of the examples has its known places in every shard.
+    All records have one size, so the place of every example in its shard is known beforehand, and
+    the parts can be written in any order.
+
+    Args:
+        parts: all examples, in the order of the text.
+        labels: uint8 (N,), the index of each example's split.
+        folder: the folder of the shards.
+        files: the file names of each split's shards.
+        mapper: as in `workers.pool`.
+        report: a report of the examples written.
     """
-    paths = [[folder / name.removesuffix(".gz") for name in own] for own in files.values()]
-    for path in (path for own in paths for path in own):
+    paths = [[folder / name.removesuffix(".gz") for name in split] for split in files.values()]
+    for path in (path for split in paths for path in split):
         path.touch()
 
-    def tasks() -> Iterator[_Task]:
-        before = np.zeros(len(files), int)
+    def tasks() -> Iterator[_WriteTask]:
+        offsets = np.zeros(len(files), int)
         for part in parts:
-            yield _Task(part, before.tolist(), paths)
-            own = labels[part.first : part.first + int(part.rows.counts.sum())]
-            before += np.bincount(own, minlength=len(files))
+            yield _WriteTask(part, offsets.tolist(), paths)
+            part_labels = labels[part.first : part.first + int(part.rows.counts.sum())]
+            offsets += np.bincount(part_labels, minlength=len(files))
 
-    written = 0
-    for count in run(_write_part, tasks()):
-        written += count
-        report("writing", written, len(labels))
-    finished = run(_finish, (folder / name for own in files.values() for name in own))
-    described = {}
-    for (name, own), size in zip(files.items(), np.bincount(labels).tolist(), strict=True):
-        entries = [
-            {"file": file, "examples": len(range(i, size, len(own)))} | next(finished)
-            for i, file in enumerate(own)
+    total = 0
+    for count in mapper(_write_part, tasks()):
+        total += count
+        report("writing", total, len(labels))
+    seals = mapper(_seal, (folder / name for split in files.values() for name in split))
+    entries = {}
+    for (name, shard_names), size in zip(files.items(), np.bincount(labels).tolist(), strict=True):
+        shard_entries = [
+            {"file": file, "examples": len(range(i, size, len(shard_names)))} | next(seals)
+            for i, file in enumerate(shard_names)
         ]
-        described[name] = {"examples": size, "shards": entries}
-    return described
+        entries[name] = {"examples": size, "shards": shard_entries}
+    return entries
 
 
-def _write_part(task: _Task) -> int:
-    """Writes example i of a split to shard i modulo their count, for some of the examples."""
+def _write_part(task: _WriteTask) -> int:
+    """Writes example i of a split to shard i modulo their count, and returns how many it wrote."""
     rows, labels = task.part.read()
-    weighted = task.part.rows.weighted
-    weight = rows["weight"] if weighted else None
+    has_weight = task.part.rows.has_weight
+    weight = rows["weight"] if has_weight else None
     examples = text.Examples(rows["letters"], rows["expression"], weight)
-    frames = shards.frames(examples, layout.of(task.part.rows.length, weighted=weighted))
-    for label, (before, files) in enumerate(zip(task.before, task.files, strict=True)):
-        own = np.flatnonzero(labels == label)
+    shape = layout.example_layout(task.part.rows.length, has_weight=has_weight)
+    frames = shards.frames(examples, shape)  # (n, S + 16)
+    for label, (offset, files) in enumerate(zip(task.offsets, task.files, strict=True)):
+        members = np.flatnonzero(labels == label)
         for i, path in enumerate(files):
-            first = (i - before) % len(files)
+            first = (i - offset) % len(files)  # the first of the members that goes to shard i
             with path.open("r+b") as file:
-                file.seek((before + first) // len(files) * frames.shape[1])
-                file.write(frames[own[first :: len(files)]])
+                file.seek((offset + first) // len(files) * frames.shape[1])
+                file.write(frames[members[first :: len(files)]].data)
     return len(rows)
 
 
-def _finish(path: Path) -> dict[str, int | str]:
-    """Packs a shard if its name says so, and returns its size in bytes and its SHA-256."""
+def _seal(path: Path) -> dict[str, int | str]:
+    """Packs a shard if it is to be a .gz file, and returns its size in bytes and its SHA-256."""
     if path.suffix == ".gz":
         plain = path.with_suffix("")
         with (
             plain.open("rb") as source,
-            path.open("wb") as file,
-            gzip.GzipFile("", "wb", 6, file, mtime=0) as packed,
+            path.open("wb") as target,
+            gzip.GzipFile("", "wb", 6, target, mtime=0) as archive,  # no name, no time: same bytes
         ):
-            shutil.copyfileobj(source, packed, _COPIED)
+            shutil.copyfileobj(source, archive, _COPY_BYTES)
         plain.unlink()
     with path.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
