@@ -36,12 +36,12 @@ PEER_LINES = 500_000
 
 
 def write_records(text: Path, out: Path, *, leakage: bool = True) -> tuple[float, int]:
-    from camformer_tf import recipe
-    from camformer_tf.data import records, rules
+    from camformer_tf.data import records
 
-    config = recipe.RecordsConfig(on_malformed="skip", workers=os.cpu_count(), leakage=leakage)
     start = time.perf_counter()
-    manifest = records.write([text], out, rule=rules.Rule(), config=config)
+    manifest = records.build_records(
+        text, out, on_malformed="skip", workers=os.cpu_count() or 1, leakage=leakage
+    )
     return time.perf_counter() - start, manifest.counts["lines"]
 
 

@@ -3,7 +3,6 @@ from pathlib import Path
 import hypothesis
 import pytest
 
-from camformer_tf.data import rules
 from camformer_tf.simulation import simulate
 
 pytest_plugins = ["support.untrained"]
@@ -35,5 +34,5 @@ def library(library_text) -> Path:
     from camformer_tf.data import records
 
     folder = library_text.parent / "records"
-    records.write([library_text], folder, rule=rules.Rule())
+    records.build_records(library_text, folder)
     return folder

@@ -73,7 +73,7 @@ def test_damage_of_a_remote_set_is_named(record_set):
     with shard.open("wb") as file:
         file.write(bytes(data))
     (remote.path(record_set) / contents.shards("val")[0]).unlink()
-    problems = verify.verify(remote.path(record_set))
+    problems = verify.verify_records(record_set)
     assert any(f"{shard}: record 2 is damaged" in problem for problem in problems)
     assert any("val-00000-of-00003.tfrecord: is missing" in problem for problem in problems)
     with pytest.raises(errors.UserError, match="no such file"):
@@ -120,7 +120,7 @@ def test_a_copy_that_fails_is_reported_and_leaves_nothing(bucket, library_text, 
 
 @pytest.mark.parametrize("command", ["inspect-records", "verify-records"])
 def test_a_missing_remote_set_is_reported(bucket, command):
-    assert f"{bucket}/absent: is no directory" in run(command, f"{bucket}/absent", fails=True)
+    assert f"{bucket}/absent: not a record set: there is no such folder" in run(command, f"{bucket}/absent", fails=True)
 
 
 def test_missing_remote_text_is_reported(bucket, tmp_path):

@@ -7,8 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from camformer_tf import recipe
-from camformer_tf.data import manifest, records, rules
+from camformer_tf.data import manifest, records
 from camformer_tf.simulation import simulate
 
 FOLDER = Path(__file__).parents[1] / "tfrecords"
@@ -17,8 +16,7 @@ FOLDER = Path(__file__).parents[1] / "tfrecords"
 @pytest.fixture(scope="module")
 def records_folder(tmp_path_factory) -> Path:
     out = tmp_path_factory.mktemp("sample") / "sample"
-    config = recipe.RecordsConfig(shards=2)
-    records.write([FOLDER / "sample.txt"], out, rule=rules.Rule(), config=config)
+    records.build_records(FOLDER / "sample.txt", out, shards=2)
     return out
 
 

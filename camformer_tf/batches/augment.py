@@ -26,7 +26,7 @@ _COMPLEMENT[list(b"ACGT")] = list(b"TGCA")
 def wrap(
     batches: dataset.Batches, settings: recipe.Recipe, known: targets.Targets
 ) -> dataset.Batches:
-    """Returns batches with the recipe's tricks, and with the mark `sequence.WHOLE` on letters where
+    """Returns batches with the recipe's tricks, and with `sequence.INTEGER_BIT` set on letters where
     the encoding asks whether the measured expression is a whole number. Without any, they are the
     same batches.
 
@@ -109,4 +109,4 @@ def _expression(
 def _marked(letters: tf.Tensor, measured: tf.Tensor) -> tf.Tensor:
     """Returns letters with the mark WHOLE where the measured expression is a whole number."""
     whole = (measured == tf.floor(measured))[:, None]
-    return tf.where(whole, letters | tf.constant(sequence.WHOLE, tf.uint8), letters)
+    return tf.where(whole, letters | tf.constant(sequence.INTEGER_BIT, tf.uint8), letters)

@@ -96,7 +96,7 @@ def load(tricks: recipe.TricksConfig, folder: Path, split: str) -> Targets:
         _check(tricks.tails)
     if not (tricks.quantile_targets or with_tails):
         return Targets()
-    expression = records.expression(folder, split)
+    expression = records.read_expression(folder, split)
     return Targets(
         quantiles(expression) if tricks.quantile_targets else None,
         tails(tricks.tails, expression) if with_tails else None,

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import click
 
-from camformer_tf import recipe
+from camformer_tf import files, recipe
 from camformer_tf.cli import group
 from camformer_tf.data import rules
+
+_CONFIG, _RULE = recipe.RecordsConfig, rules.Rule
 
 
 @group.command("simulate", example="camformer-tf simulate library.txt --sequences 20000")
@@ -35,172 +39,145 @@ def simulate(out: Path, sequences: int, seed: int, dirty: bool, overwrite: bool)
     click.echo(summary.summary())
 
 
-@click.command("build-records")
-@click.argument("text_files", metavar="TEXT...", nargs=-1, required=True, type=group.ANY_PATH)
+def _limit(name: str, default: int, help_text: str, *, minimum: int = 0) -> Callable:
+    """Returns the option of a whole number."""
+    kind = click.IntRange(minimum)
+    return group.option(name, default=default, type=kind, metavar="N", help=help_text)
+
+
+def _choice(name: str, default: str, help_text: str) -> Callable:
+    """Returns the option of an argument of RecordsConfig that has choices."""
+    kind = click.Choice(recipe.choices(_CONFIG, name.strip("-").replace("-", "_")))
+    return group.option(name, default=default, type=kind, help=help_text)
+
+
+@group.command(
+    "build-records",
+    example="camformer-tf build-records library.txt records --split train=0.9,val=0.1",
+)
+@click.argument("text", metavar="TEXT...", nargs=-1, required=True, type=group.ANY_PATH)
 @click.argument("out_dir", type=group.ANY_PATH)
-@group.option(
-    "--shards", default=recipe.RecordsConfig.shards, type=click.IntRange(1), help="Per split."
-)
-@group.option("--split", default=recipe.RecordsConfig.split, help="NAME=FRACTION,…")
-@group.option(
+@_limit("--shards", _CONFIG.shards, "Files per split.", minimum=1)
+@group.option("--split", default=_CONFIG.split, help="Splits as NAME=FRACTION,…")
+@_choice(
     "--split-by",
-    default=recipe.RecordsConfig.split_by,
-    type=click.Choice(recipe.choices(recipe.RecordsConfig, "split_by")),
-    help="random: exact counts; stratified: and even over tenths of the expression; "
-    "hash: of the sequence, stable when the library grows; family: near sequences together; "
-    "column: as --split-column says.",
+    _CONFIG.split_by,
+    "random: exact counts; stratified: and even over tenths of the expression; hash: of the "
+    "sequence, stable when the library grows; family: near sequences together; column: named by "
+    "--split-column.",
 )
-@group.option("--seed", default=recipe.RecordsConfig.seed)
-@group.option(
+@group.option("--seed", default=_CONFIG.seed, type=click.IntRange(0), help="Seed of the split.")
+@_limit(
     "--length",
-    default=rules.Rule.length,
-    type=click.IntRange(1),
-    help="Letters a sequence leaves with, padded with N or cut on the right.",
+    _RULE.length,
+    "Length of sequences in the set; shorter ones are padded with N, longer ones cut, on the right.",
+    minimum=1,
 )
-@group.option(
-    "--length-margin",
-    default=rules.Rule.length_margin,
-    type=click.IntRange(0),
-    help="Drop lengths further than this from --length.",
-)
-@group.option(
-    "--max-n",
-    default=rules.Rule.max_n,
-    type=click.IntRange(0),
-    help="Drop sequences with more N than this.",
-)
+@_limit("--length-margin", _RULE.length_margin, "Drop lengths further than this from --length.")
+@_limit("--max-n", _RULE.max_n, "Drop sequences with more N than this.")
 @group.option("--keep-all", is_flag=True, help="Keep sequences of every length (padded or cut).")
-@group.option(
+@_choice(
     "--on-malformed",
-    default=recipe.RecordsConfig.on_malformed,
-    type=click.Choice(recipe.choices(recipe.RecordsConfig, "on_malformed")),
+    _CONFIG.on_malformed,
+    "error: refuse a text with malformed lines; skip: leave them out and count them.",
 )
-@group.option("--sequence-column", help="For tables with a header: the column of sequences.")
-@group.option("--expression-column", help="For tables with a header: the column of expressions.")
-@group.option("--weight-column", help="For tables with a header: the column of weights, 0 or more.")
-@group.option("--split-column", help="For --split-by column: the column that names the split.")
 @group.option(
-    "--compression",
-    default=recipe.RecordsConfig.compression,
-    type=click.Choice(recipe.choices(recipe.RecordsConfig, "compression")),
+    "--sequence-column",
+    "sequence",
+    metavar="NAME",
+    help="Column of sequences, for tables with a header.",
 )
+@group.option(
+    "--expression-column",
+    "expression",
+    metavar="NAME",
+    help="Column of expressions, for tables with a header.",
+)
+@group.option(
+    "--weight-column",
+    "weight",
+    metavar="NAME",
+    help="Column of weights (0 or more), for tables with a header.",
+)
+@group.option(
+    "--split-column",
+    metavar="NAME",
+    help="Column that names the split, for --split-by column.",
+)
+@_choice("--compression", _CONFIG.compression, "Compression of the shards.")
 @group.option(
     "--workers",
-    "worker_count",
+    default=lambda: os.cpu_count() or 1,
+    show_default="number of cores",
     type=click.IntRange(1),
-    help="Processes; as many as cores by default. The bytes are the same.",
+    metavar="N",
+    help="Number of processes; the bytes do not depend on it.",
 )
-@group.option(
-    "--mismatches",
-    default=recipe.RecordsConfig.mismatches,
-    type=click.IntRange(0),
-    help="Letters in which sequences of one family may differ.",
-)
+@_limit("--mismatches", _CONFIG.mismatches, "Letters in which sequences of one family may differ.")
 @group.option(
     "--leakage/--no-leakage",
-    default=recipe.RecordsConfig.leakage,
+    default=_CONFIG.leakage,
     help="Count sequences outside training with a near neighbour in it.",
 )
-@group.option("--overwrite", is_flag=True, help="Replace a record set that is there already.")
+@group.overwrite
 @group.quiet
-def build_records(
-    text_files: tuple[Path, ...],
-    out_dir: Path,
-    shards: int,
-    split: str,
-    split_by: str,
-    seed: int,
-    length: int,
-    length_margin: int,
-    max_n: int,
-    keep_all: bool,
-    on_malformed: str,
-    sequence_column: str | None,
-    expression_column: str | None,
-    weight_column: str | None,
-    split_column: str | None,
-    compression: str,
-    worker_count: int | None,
-    mismatches: int,
-    leakage: bool,
-    overwrite: bool,
-) -> None:
-    """Write TEXT (SEQUENCE<TAB>EXPRESSION lines; .gz; - for standard input) as TFRecords."""
+def build_records(out_dir: Path, **options: Any) -> None:
+    """Build TFRecords from text or tables.
+
+    TEXT has SEQUENCE<TAB>EXPRESSION lines, or is a table with a header whose columns are named. It
+    may be a .gz file; - is standard input.
+    """
     from camformer_tf.data import records
 
-    named = {
-        "sequence": sequence_column,
-        "expression": expression_column,
-        "weight": weight_column,
-        "split": split_column,
-    }
-    columns = {role: name for role, name in named.items() if name} or None
-    if columns and not (sequence_column and expression_column):
-        raise click.UsageError("--sequence-column and --expression-column go together.")
-    made = records.write(
-        text_files,
-        out_dir,
-        rule=rules.Rule(length, length_margin, max_n, keep_all),
-        config=recipe.RecordsConfig(
-            split,
-            split_by,
-            seed,
-            shards,
-            on_malformed,
-            compression,
-            worker_count or os.cpu_count() or 1,
-            mismatches,
-            leakage,
-        ),
-        columns=columns,
-        overwrite=overwrite,
-        report=group.report(),
-    )
-    click.echo(f"{out_dir}: {made.summary()}")
+    manifest = records.build_records(out_dir=out_dir, report=group.report(), **options)
+    click.echo(f"{out_dir}: {manifest}")
 
 
-@click.command("inspect-records")
+@group.command("inspect-records", example="camformer-tf inspect-records records --head 3")
 @click.argument("records_dir", metavar="DIR", type=group.ANY_PATH)
-@group.option("--json", "as_json", is_flag=True, help="The manifest as it stands.")
-@group.option("--head", default=0, type=click.IntRange(0), help="Also show N examples a split.")
+@group.json_output
+@_limit("--head", 0, "Number of examples of each split to show.")
 @group.quiet
 def inspect_records(records_dir: Path, as_json: bool, head: int) -> None:
-    """Say what is inside a record set."""
-    from camformer_tf.data import manifest
+    """Show what is in a record set."""
+    from camformer_tf.data import records
 
-    described = manifest.load(records_dir)
+    inspection = records.inspect_records(records_dir, head=head)
     if as_json:
-        click.echo((records_dir / manifest.FILE).read_text(encoding="utf-8"), nl=False)
+        click.echo(inspection.to_json(), nl=False)
     else:
-        click.echo(f"{records_dir}: {described.summary()}")
-    if head:
-        from camformer_tf.data import records
-
-        for split in described.splits:
-            for line in records.head(records_dir, split, head):
-                click.echo(f"{split}\t{line}")
+        click.echo(inspection)
 
 
-@click.command("verify-records")
+@group.command("verify-records", example="camformer-tf verify-records records")
 @click.argument("records_dir", metavar="DIR", type=group.ANY_PATH)
 @group.quiet
 def verify_records(records_dir: Path) -> None:
-    """Read every byte of a record set and name what is broken."""
-    from camformer_tf.data import verify
+    """Check every byte of a record set."""
+    from camformer_tf.data import verify, wording
 
-    problems = verify.verify(records_dir, group.report())
-    if problems:
-        raise click.ClickException("\n".join([f"{len(problems)} problems:", *problems]))
+    if problems := verify.verify_records(records_dir, group.report()):
+        heading = f"{records_dir}: {wording.count(len(problems), 'problem')}:"
+        raise click.ClickException("\n".join([heading, *problems]))
     click.echo(f"{records_dir}: every shard and record is as it was written")
 
 
-@click.command("export-records")
+@group.command("export-records", example="camformer-tf export-records records val.txt --split val")
 @click.argument("records_dir", metavar="DIR", type=group.ANY_PATH)
 @click.argument("out", type=group.ANY_PATH)
-@group.option("--split", help="One split; all of them by default.")
+@group.option("--split", metavar="NAME", help="One split; all of them by default.")
+@group.overwrite
 @group.quiet
-def export_records(records_dir: Path, out: Path, split: str | None) -> None:
-    """Write the examples of a record set to OUT as SEQUENCE<TAB>EXPRESSION lines."""
-    from camformer_tf.data import records
+def export_records(records_dir: Path, out: Path, split: str | None, overwrite: bool) -> None:
+    """Write a record set as a table.
 
-    click.echo(f"{out}: {records.export(records_dir, out, split, group.report()):,} lines")
+    OUT has SEQUENCE<TAB>EXPRESSION lines; a .csv file has commas and a header, a .parquet file is
+    Parquet; - is standard output.
+    """
+    from camformer_tf.data import records, wording
+
+    count = records.export_records(
+        records_dir, out, split=split, overwrite=overwrite, report=group.report()
+    )
+    if out != files.STANDARD_OUTPUT:
+        click.echo(f"{out}: {wording.count(count, 'line')}")

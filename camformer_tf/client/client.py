@@ -82,7 +82,7 @@ def to_file(
         where = dataclasses.replace(where, version=newest[0])
     served = connect(where, timeout=timeout, retries=retries)
     known = rule(served)
-    parts = rows.of_source(source, split, columns, known or rules.Rule())
+    parts = rows.from_source(source, split, columns, known or rules.Rule())
     found = answers(
         served,
         parts,

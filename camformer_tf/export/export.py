@@ -190,7 +190,7 @@ def _onehot_answers(
 ) -> dict[str, np.ndarray]:
     """Returns the answers of a runtime to channels, NaN for sequences that are not to be sent."""
     raw = [text.strip().encode() for text in expected.sequences]
-    letters = rows.of_sequences(raw, None, model.rule).letters  # (N, L)
+    letters = rows.from_sequences(raw, None, model.rule).letters  # (N, L)
     outputs = runtime(onehot=sequence.table(model.encoding)[letters])  # channels (N, L, C)
     valid = expected.answers["valid"]
     return {name: np.where(valid, values, np.nan) for name, values in outputs.items()}

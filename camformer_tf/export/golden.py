@@ -89,7 +89,7 @@ def build(
     sequences = _sequences(rule, ends or ("", ""))
     raw = [sequence.strip().encode() for sequence in sequences]
     with tf.device("CPU:0"):
-        part = rows.of_sequences(raw, None, rule)
+        part = rows.from_sequences(raw, None, rule)
         _, predictions = inference.Model(members).member_predictions(part)  # (M, N)
     answers = calibrations.answer(predictions, calibration)
     largest = max(np.nanmax(np.abs(values)) for values in answers.values())

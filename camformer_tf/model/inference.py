@@ -89,7 +89,7 @@ class Model:
         parts = []
         for start in range(0, max(len(texts), 1), _PART):  # one part at least, for its columns
             raw = [text.strip().encode("utf-8", "replace") for text in texts[start : start + _PART]]
-            part, answer = self.answer(rows.of_sequences(raw, None, self.rule))
+            part, answer = self.answer(rows.from_sequences(raw, None, self.rule))
             parts.append({**answer, "reason": np.array(part.reasons, object)})
             show("predicting", start + len(raw), len(texts))
         columns = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}

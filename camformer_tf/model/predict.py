@@ -23,7 +23,7 @@ def member_predictions(
     The predictions are float64 (M, N), NaN where a sequence cannot be read. Arguments and errors
     are those of `to_file`.
     """
-    for part in rows.of_source(source, split, columns, predictor.rule):
+    for part in rows.from_source(source, split, columns, predictor.rule):
         yield predictor.member_predictions(part)
 
 
@@ -55,5 +55,5 @@ def to_file(
     Raises:
         errors.UserError: an unreadable input, or an `out` that exists.
     """
-    parts = rows.of_source(source, split, columns, predictor.rule)
+    parts = rows.from_source(source, split, columns, predictor.rule)
     return predictions.save(map(predictor.answer, parts), source, out, kind, keys, report)

@@ -264,7 +264,7 @@ def _outcome(model: keras.Model, early_stop: callbacks.EarlyStop) -> dict[str, i
 
 
 def _write_val_predictions(run_dir: Path, validation: text.Examples) -> None:
-    part = rows.of_examples(validation)
+    part = rows.from_examples(validation)
     values = inference.load(run_dir).predict_letters(part.letters)
     with predictions.writer(run_dir / rundir.VAL_PREDICTIONS, overwrite=True) as write:
-        write(predictions.Part(part.sequences, values, part.expressions))
+        write(predictions.PredictedRows(part.sequences, values, part.expressions))

@@ -2,9 +2,9 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from camformer_tf import errors, recipe
+from camformer_tf import errors
 from camformer_tf.batches import dataset, targets
-from camformer_tf.data import records, rules, sequence, text
+from camformer_tf.data import records, sequence, text
 from camformer_tf.simulation import simulate
 
 
@@ -76,8 +76,8 @@ def stored(tmp_path_factory, request):
     simulate.simulate(folder / "plain.txt", 5_000)
     rows = [line.split("\t")[0] for line in (folder / "plain.txt").read_text().splitlines()]
     (folder / "text.txt").write_text("".join(f"{s}\t{i}\n" for i, s in enumerate(rows)))
-    config = recipe.RecordsConfig(split="train=1", shards=4, compression=request.param)
-    records.write([folder / "text.txt"], folder / "set", rule=rules.Rule(), config=config)
+    options = {"split": "train=1", "shards": 4, "compression": request.param}
+    records.build_records(folder / "text.txt", folder / "set", **options)
     return folder / "set", rows
 
 
@@ -119,13 +119,8 @@ def test_weights_travel_with_their_examples(tmp_path, mode, batch_size, tails):
     letters = ["".join(row) for row in np.random.default_rng(0).choice(list("ACGT"), (500, 110))]
     rows = [f"{row}\t{i}\t{i / 4}\n" for i, row in enumerate(letters)]
     text_file.write_text("s\te\tw\n" + "".join(rows))
-    records.write(
-        [text_file],
-        tmp_path / "set",
-        rule=rules.Rule(),
-        config=recipe.RecordsConfig(split="train=1", shards=3),
-        columns={"sequence": "s", "expression": "e", "weight": "w"},
-    )
+    columns = {"sequence": "s", "expression": "e", "weight": "w"}
+    records.build_records(text_file, tmp_path / "set", split="train=1", shards=3, **columns)
     batches = dataset.load(
         tmp_path / "set", "train", batch_size, seed=1, mode=mode, seen=targets.Seen(tails)
     )

@@ -79,7 +79,7 @@ MISTAKES = {
     "missing file": (["build-records", "absent.txt", "out"], "absent.txt: no such file"),
     "empty file": (["build-records", "empty.txt", "out"], "empty.txt: no line to read"),
     "header line": (["build-records", "header.txt", "out"], "header.txt:1: a header line"),
-    "letter X": (["build-records", "x.txt", "out"], "x.txt:3: letter 'X' is none of ACGTN"),
+    "letter X": (["build-records", "x.txt", "out"], "x.txt:3: letter 'X' is not one of A, C, G, T, N"),
     "missing column": (
         ["build-records", "column.txt", "out"],
         "column.txt:2: expected SEQUENCE and EXPRESSION, found 1 column",
@@ -91,10 +91,10 @@ MISTAKES = {
     "output that exists": (["build-records", "good.txt", "there"], "there: exists already"),
     "splits": (
         ["build-records", "good.txt", "out", "--split", "train=0.5,val=0.6"],
-        "sum to 1, found 1.1",
+        "sum to 1, not to 1.1",
     ),
-    "no manifest": (["fit", "smoke", "there", "out"], "there: holds no manifest.json"),
-    "no records": (["fit", "smoke", "absent", "out"], "absent: is no directory"),
+    "no manifest": (["fit", "smoke", "there", "out"], "there: not a record set: there is no manifest.json in it"),
+    "no records": (["fit", "smoke", "absent", "out"], "absent: not a record set: there is no such folder"),
     "unknown recipe": (["fit", "smoky", "there", "out"], "Did you mean smoke?"),
     "unknown key": (
         ["fit", "typo.yaml", "there", "out"],

@@ -158,7 +158,7 @@ def test_what_is_busy_is_asked_again_and_nothing_is_lost_or_out_of_order():
         time.sleep(0.02 * (len(sequences[0]) < 50))  # the first are slow
         return 200, {}, lengths(sequences)
 
-    part = rows.of_sequences([b"A" * i for i in range(1, 101)], None, rules.Rule())
+    part = rows.from_sequences([b"A" * i for i in range(1, 101)], None, rules.Rule())
     with misbehaving(answer) as (url, count):
         asked = client.connect(connection.address(url), retries=20)
         ((told, found),) = client.answers(

@@ -1,5 +1,5 @@
-"""Leaks found by way of a filter are those that `family` finds in the whole library, which its own
-tests judge against all pairs."""
+"""Leaks found with a filter are those that `family` finds in the whole library; its own tests judge
+those against all pairs."""
 
 import dataclasses
 
@@ -14,35 +14,35 @@ FLANKS = b"TGCATTTTTTTCACATC", b"GGTTACGGCTGTT"
 
 
 def variants(rng: np.random.Generator, count: int, changes: int, with_n: bool) -> np.ndarray:
-    """Promoters, some of which are others' near copies, on either strand."""
+    """Promoters, some of which are near copies of another, on either strand."""
     alphabet = np.frombuffer(b"ACGTN" if with_n else b"ACGT", np.uint8)
     cores = alphabet[rng.integers(0, len(alphabet), (count, 80))]
-    turned = np.zeros(256, np.uint8)
-    turned[list(b"ACGTN")] = list(b"TGCAN")
+    complement = np.zeros(256, np.uint8)
+    complement[list(b"ACGTN")] = list(b"TGCAN")
     for row in range(1, count):
         kind, parent = rng.integers(0, 4), rng.integers(0, row)
         if kind:
-            cores[row] = cores[parent] if kind < 3 else turned[cores[parent, ::-1]]
-            changed = rng.choice(80, rng.integers(0, changes + 2), replace=False)
-            cores[row, changed] = rng.choice(alphabet, len(changed))
+            cores[row] = cores[parent] if kind < 3 else complement[cores[parent, ::-1]]
+            places = rng.choice(80, rng.integers(0, changes + 2), replace=False)
+            cores[row, places] = rng.choice(alphabet, len(places))
     left, right = (np.tile(np.frombuffer(flank, np.uint8), (count, 1)) for flank in FLANKS)
     return np.hstack([left, cores, right])
 
 
-def parts_of(letters: np.ndarray, labels: np.ndarray, folder, sizes: list[int]):
-    """Parts of a spool file with a gap before each run."""
-    rows = spool.Rows(folder / "rows", letters.shape[1], False, np.empty(0, int), np.empty(0, int))
-    starts, done = [], 0
+def spool_parts(letters: np.ndarray, labels: np.ndarray, folder, sizes: list[int]):
+    """Parts of a spool file with a gap before each group."""
+    empty = np.empty(0, int)
+    rows = spool.SpooledRows(folder / "rows", letters.shape[1], False, empty, empty)
+    starts, offset = [], 0
     data = np.zeros(len(letters) + len(sizes), rows.type)
     for i, size in enumerate(sizes):
-        starts.append(done + i + 1)
-        data["letters"][starts[-1] :][:size] = letters[done : done + size]
-        done += size
+        starts.append(offset + i + 1)
+        data["letters"][starts[-1] :][:size] = letters[offset : offset + size]
+        offset += size
     data.tofile(rows.path)
     np.save(folder / "labels.npy", labels)
-    made = spool.Spool(np.zeros(1))
-    made.rows = dataclasses.replace(rows, starts=np.array(starts), counts=np.array(sizes))
-    return list(made.parts(folder / "labels.npy"))
+    rows = dataclasses.replace(rows, starts=np.array(starts), counts=np.array(sizes))
+    return list(spool.Spool(rows, np.zeros(1)).parts(folder / "labels.npy"))
 
 
 @settings(max_examples=60)
@@ -64,18 +64,18 @@ def test_leaks_are_those_of_the_whole_library(
     cuts = np.sort(rng.integers(0, len(letters) + 1, 7))
     sizes = np.diff([0, *cuts, len(letters)]).tolist()
     folder = tmp_path_factory.mktemp("spool")
-    library = strands.of(letters)
+    library = strands.pack_library(letters)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(leakage, "_BITS", bits)  # 0: a filter that is often wrong
-        found = leakage.leaked(
-            parts_of(letters, labels, folder, sizes),
+        patch.setattr(leakage, "_BITS", bits)  # 0: a filter that often passes a sequence wrongly
+        leaks = leakage.leaks(
+            spool_parts(letters, labels, folder, sizes),
             library.columns,
             folder,
             map,
             mismatches=mismatches,
         )
-    expected = family.leaked(library, labels == 0, mismatches=mismatches)
-    np.testing.assert_array_equal(found, expected[labels != 0])
+    expected = family.leaks(library, labels == 0, mismatches=mismatches)
+    np.testing.assert_array_equal(leaks, expected[labels != 0])
     assert sorted(path.name for path in folder.iterdir()) == ["labels.npy", "rows"]
 
 
@@ -85,10 +85,13 @@ def test_hardly_any_random_sequence_passes_the_filter(tmp_path, monkeypatch):
     letters = np.repeat(letters[:1], 20_000, axis=0)
     letters[:, 17:97] = rng.choice(np.frombuffer(b"ACGT", np.uint8), (20_000, 80))
     labels = (np.arange(20_000) % 10 == 0).astype(np.uint8)
-    compared = []
-    monkeypatch.setattr(
-        family, "leaked", lambda library, training, **_: compared.append(training.sum()) or training
-    )
-    parts = parts_of(letters, labels, tmp_path, [5_000] * 4)
-    leakage.leaked(parts, strands.of(letters).columns, tmp_path, map)
-    assert compared[0] < 0.1 * 18_000
+    candidates = []
+
+    def count(library, training, **_):
+        candidates.append(training.sum())
+        return training
+
+    monkeypatch.setattr(family, "leaks", count)
+    parts = spool_parts(letters, labels, tmp_path, [5_000] * 4)
+    leakage.leaks(parts, strands.pack_library(letters).columns, tmp_path, map)
+    assert candidates[0] < 0.1 * 18_000

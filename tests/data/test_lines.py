@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from camformer_tf.data import lines
 
-# Bytes that a text is made of, and some that it is not: the shapes that a parser may stumble on.
+# Bytes of texts, and some that are not in texts: the forms that a parser may read wrongly.
 BLOCKS = st.lists(
     st.sampled_from([bytes([b]) for b in b"ACGTNacgtnX\t \n\r\v.0123456789-+e\xff\0"])
 )
@@ -18,44 +18,44 @@ def plain(block: bytes) -> list[tuple[int, list[bytes]]]:
 
 
 def pairs(block: bytes):
-    """The fields of lines of two: as Python splits them, and as `rows` finds them."""
-    rows = lines.rows(block, 2)
-    two = rows.columns == 2
-    found = [fields for _, fields in plain(block) if len(fields) == 2]
-    return found, rows.data, rows.starts[two].T, rows.ends[two].T
+    """The fields of lines of two: as Python splits them, and as `fields` finds them."""
+    fields = lines.fields(block, 2)
+    two = fields.columns == 2
+    expected = [words for _, words in plain(block) if len(words) == 2]
+    return expected, fields.data, fields.starts[two].T, fields.ends[two].T
 
 
 @given(BLOCKS.map(b"".join))
 def test_lines_and_fields_are_those_that_python_splits(block):
-    rows = lines.rows(block, 2)
-    assert list(zip(rows.number.tolist(), rows.columns.tolist(), strict=True)) == [
-        (number, len(fields)) for number, fields in plain(block)
+    fields = lines.fields(block, 2)
+    assert list(zip(fields.number.tolist(), fields.columns.tolist(), strict=True)) == [
+        (number, len(words)) for number, words in plain(block)
     ]
-    found, _, starts, ends = pairs(block)
-    taken = [
+    expected, _, starts, ends = pairs(block)
+    slices = [
         [block[s:e] for s, e in zip(*ab, strict=True)] for ab in zip(starts.T, ends.T, strict=True)
     ]
-    assert taken == found
+    assert slices == expected
 
 
 @given(BLOCKS.map(b"".join))
-def test_letters_are_told_from_anything_else_and_n_are_counted(block):
-    found, data, starts, ends = pairs(block)
+def test_letters_are_distinguished_from_other_bytes_and_n_are_counted(block):
+    expected, data, starts, ends = pairs(block)
     only, count = lines.letters(data, starts[0], ends[0])
-    for i, (field, _) in enumerate(found):
+    for i, (field, _) in enumerate(expected):
         assert only[i] == (not field.translate(None, b"ACGTNacgtn"))
         assert not only[i] or count[i] == field.upper().count(b"N")
 
 
 @given(BLOCKS.map(b"".join), st.integers(1, 9))
 def test_sequences_are_cut_and_padded_in_upper_case(block, length):
-    found, data, starts, ends = pairs(block)
+    expected, data, starts, ends = pairs(block)
     only, _ = lines.letters(data, starts[0], ends[0])
-    fitted = lines.fitted(data, starts[0], ends[0], length)
-    assert fitted.shape == (len(found), length)
-    for i, (field, _) in enumerate(found):
+    sequences = lines.fit(data, starts[0], ends[0], length)
+    assert sequences.shape == (len(expected), length)
+    for i, (field, _) in enumerate(expected):
         if only[i]:
-            assert fitted[i].tobytes() == field.upper()[:length].ljust(length, b"N")
+            assert sequences[i].tobytes() == field.upper()[:length].ljust(length, b"N")
 
 
 NUMBERS = st.one_of(
@@ -67,13 +67,13 @@ NUMBERS = st.one_of(
 
 
 @given(st.lists(NUMBERS, min_size=1))
-def test_a_number_that_is_understood_is_what_float_makes_of_it(texts):
+def test_a_readable_number_is_the_one_that_float_returns(texts):
     _, data, starts, ends = pairs("".join(f"A {text}\n" for text in texts).encode())
-    values, understood = lines.numbers(data, starts[1], ends[1])
-    for text, value, known in zip(texts, values, understood, strict=True):
-        if known:
+    values, readable = lines.numbers(data, starts[1], ends[1])
+    for text, value, is_readable in zip(texts, values, readable, strict=True):
+        if is_readable:
             assert value == float(text) and np.signbit(value) == np.signbit(float(text))
-        else:  # an exponent, too many digits for float64 or int64, or no number of this form
+        else:  # an exponent, too many digits for float64 or int64, or not a number of this form
             form = re.fullmatch(r"[+-]?(?=\.?\d)\d*\.?\d*", text)
             digits = re.sub(r"\D", "", text)
             assert not form or len(digits) > 18 or int(digits) > 2**53

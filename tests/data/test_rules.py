@@ -10,7 +10,7 @@ FULL = b"ACGTACGTAC" * 11  # 110 letters
 
 
 def outcome(sequence: bytes, rule: rules.Rule) -> str:
-    """The filters in their order, as a line goes through them."""
+    """What becomes of a line: the filters in their order."""
     if rule.too_many_n(sequence.count(b"N")):
         return "dropped_n"
     return "dropped_length" if rule.wrong_length(len(sequence)) else "kept"
@@ -24,16 +24,16 @@ def test_the_default_rule_is_that_of_a_recipe():
     assert rules.Rule(config.length, config.length_margin, config.max_n, False) == RULE
 
 
-@pytest.mark.parametrize("number, dropped", [(0, False), (3, False), (4, True), (110, True)])
-def test_more_than_three_n_are_too_many(number, dropped):
-    assert RULE.too_many_n(number) is dropped
+@pytest.mark.parametrize("number, is_dropped", [(0, False), (3, False), (4, True), (110, True)])
+def test_more_than_three_n_are_too_many(number, is_dropped):
+    assert RULE.too_many_n(number) is is_dropped
 
 
 @pytest.mark.parametrize(
-    "length, dropped", [(0, True), (106, True), (107, False), (113, False), (114, True)]
+    "length, is_dropped", [(0, True), (106, True), (107, False), (113, False), (114, True)]
 )
-def test_lengths_further_than_three_from_110_are_wrong(length, dropped):
-    assert RULE.wrong_length(length) is dropped
+def test_lengths_further_than_three_from_110_are_wrong(length, is_dropped):
+    assert RULE.wrong_length(length) is is_dropped
 
 
 def test_no_length_is_wrong_if_all_are_kept():
@@ -53,7 +53,7 @@ def test_padding_does_not_count_as_n(length):
 
 
 @pytest.mark.parametrize(
-    "sequence, fitted",
+    "sequence, expected",
     [
         (FULL, FULL),
         (FULL[:107], FULL[:107] + b"NNN"),
@@ -63,20 +63,20 @@ def test_padding_does_not_count_as_n(length):
     ],
     ids=["110", "107", "113", "0", "1"],
 )
-def test_sequences_are_padded_and_cut_on_the_right(sequence, fitted):
-    assert RULE.fit_length(sequence) == fitted
+def test_sequences_are_padded_and_cut_on_the_right(sequence, expected):
+    assert RULE.fit_length(sequence) == expected
 
 
 @given(st.integers(1, 200), st.integers(0, 200))
-def test_every_sequence_leaves_with_the_length_of_the_rule(length, own):
-    assert len(rules.Rule(length=length).fit_length(b"A" * own)) == length
+def test_every_sequence_is_fitted_to_the_length_of_the_rule(length, size):
+    assert len(rules.Rule(length=length).fit_length(b"A" * size)) == length
 
 
 @given(
     st.text("ACGTN", max_size=130).map(str.encode),
     st.builds(rules.Rule, st.integers(90, 120), st.integers(0, 9), st.integers(0, 9)),
 )
-def test_what_can_be_read_is_what_would_be_kept(sequence, rule):
+def test_a_sequence_can_be_read_if_it_would_be_kept(sequence, rule):
     reason = rules.unreadable(sequence, rule)
     assert (reason is None) == (outcome(sequence, rule) == "kept")
 
@@ -93,9 +93,9 @@ def test_letters_and_a_number_are_an_example(letters, value):
 MALFORMED = {
     "one column": ([b"ACGT"], "expected SEQUENCE and EXPRESSION, found 1 column"),
     "three columns": ([b"ACGT", b"1", b"2"], "found 3 columns"),
-    "letter X": ([b"ACXT", b"1"], "letter 'X' is none of ACGTN"),
-    "the first of many": ([b"AUXT", b"1"], "letter 'U' is none of ACGTN"),
-    "a byte that is no text": ([b"AC\xffT", b"1"], "letter '\ufffd' is none of ACGTN"),
+    "letter X": ([b"ACXT", b"1"], "letter 'X' is not one of A, C, G, T, N"),
+    "the first of many": ([b"AUXT", b"1"], "letter 'U' is not one of A, C, G, T, N"),
+    "a byte that is not text": ([b"AC\xffT", b"1"], "letter '\ufffd' is not one of A, C, G, T, N"),
     "text": ([b"ACGT", b"high"], "expression 'high' is not a number"),
     "underscore": ([b"ACGT", b"1_000"], "expression '1_000' is not a number"),
     "comma": ([b"ACGT", b"1,5"], "expression '1,5' is not a number"),
@@ -127,7 +127,7 @@ def test_the_largest_float32_is_an_expression():
         (b"N" * 3 + FULL[3:], None),
         (FULL.replace(b"T", b"U"), None),
         (FULL[:-1] + b"u", None),
-        (FULL[:-1] + b"X", "letter 'X' is none of ACGTN"),
+        (FULL[:-1] + b"X", "letter 'X' is not one of A, C, G, T, N"),
         (b"nnnn" + FULL[4:], "4 N, more than 3"),
         (FULL[:106], "length 106, further than 3 from 110"),
         (b"", "length 0, further than 3 from 110"),
@@ -139,12 +139,12 @@ def test_a_sequence_that_cannot_be_read_has_a_reason(sequence, reason):
 
 
 @given(st.one_of(st.binary(max_size=20), st.text("ACGTUnN", max_size=20).map(str.encode)))
-def test_the_number_of_a_reason_stands_for_the_reason(sequence):
+def test_the_code_of_a_reason_is_its_index(sequence):
     rule = rules.Rule(length=8, length_margin=2, max_n=1)
-    told, number = rules.unreadable(sequence, rule), rules.judge(sequence, rule)
-    words = ("", "is none of ACGTN", "more than 1", "further than 2 from 8")[number]
-    assert told.endswith(words) if number else told is None
-    assert words.split(" of ")[0].removeprefix("is ") in rules.reasons(rule)[number]
+    reason, code = rules.unreadable(sequence, rule), rules.judge(sequence, rule)
+    words = ("", "is not one of A, C, G, T, N", "more than 1", "further than 2 from 8")[code]
+    assert reason.endswith(words) if code else reason is None
+    assert words in rules.reasons(rule)[code]
 
 
 # --- header lines ---
@@ -158,5 +158,5 @@ def test_words_are_a_header(line):
 
 
 @pytest.mark.parametrize("line", [b"ACGT high", b"ACXT 1", b"seq 1", b"ACGT", b"sequence nan2"])
-def test_a_line_with_a_sequence_or_a_number_is_no_header(line):
+def test_a_line_with_a_sequence_or_a_number_is_not_a_header(line):
     assert not rules.is_header(line.split())

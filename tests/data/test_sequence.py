@@ -7,7 +7,7 @@ from camformer_tf import recipe
 from camformer_tf.data import sequence
 
 # base/utils.py:215-320, Bornelov-lab/Camformer@feaa529: onehot, onehotWithN, onehotWithP,
-# onehotWithInt and onehotWithBoth, the last two with the r = 1 of everything but training
+# onehotWithInt and onehotWithBoth, the last two with r = 1, as everywhere except in training
 GOLDEN = {
     "onehot": {
         "A": [1, 0, 0, 0],
@@ -57,15 +57,15 @@ def sets(letters: str = "ACGTN"):
 @pytest.mark.parametrize("letter", "ACGTN")
 @encodings
 def test_a_letter_of_either_case_becomes_the_published_channels(encoding, letter):
-    both = sequence.encode([letter + letter.lower()], encoding)
-    assert both.tolist() == [[GOLDEN[encoding][letter]] * 2]
+    channels = sequence.encode([letter + letter.lower()], encoding)
+    assert channels.tolist() == [[GOLDEN[encoding][letter]] * 2]
 
 
 @encodings
-def test_a_byte_that_is_no_letter_stands_as_n(encoding):
+def test_a_byte_that_is_not_a_letter_is_encoded_as_n(encoding):
     table = sequence.table(encoding)
-    others = [byte for byte in range(256) if chr(byte) not in "ACGTNacgtn"]
-    assert len(others) == 246 and (table[others] == GOLDEN[encoding]["N"]).all()
+    non_letters = [byte for byte in range(256) if chr(byte) not in "ACGTNacgtn"]
+    assert len(non_letters) == 246 and (table[non_letters] == GOLDEN[encoding]["N"]).all()
 
 
 @encodings
@@ -75,29 +75,29 @@ def test_the_table_has_a_row_for_every_byte(encoding):
 
 
 @encodings
-def test_marked_letters_differ_in_the_channel_of_whole_numbers_alone(encoding):
+def test_letters_with_the_integer_bit_differ_in_the_integer_channel_alone(encoding):
     table, training = sequence.table(encoding), sequence.training_table(encoding)
     np.testing.assert_array_equal(training[:128], table[:128])
-    marked = training[np.array(list(b"ACGTN")) | sequence.WHOLE]
+    with_bit = training[np.array(list(b"ACGTN")) | sequence.INTEGER_BIT]
     expected = np.float32(list(GOLDEN[encoding].values()))
     if encoding in ("onehot_integer", "onehot_integer_purine"):
         expected[:, 4] = 0
-    np.testing.assert_array_equal(marked, expected)
+    np.testing.assert_array_equal(with_bit, expected)
 
 
 def test_a_recipe_may_name_every_encoding_and_no_other():
     assert recipe.choices(recipe.DataConfig, "encoding") == sequence.ENCODINGS == tuple(GOLDEN)
 
 
-def test_onehot_is_the_default_of_both():
+def test_onehot_is_the_default_of_recipes_and_of_encode():
     assert recipe.DataConfig.encoding == "onehot"
     np.testing.assert_array_equal(sequence.encode(["ACGTN"]), sequence.encode(["ACGTN"], "onehot"))
 
 
 @encodings
 def test_sequences_become_float32_with_the_channels_last(encoding):
-    encoded = sequence.encode(["ACGTN" * 22] * 3, encoding)
-    assert encoded.shape == (3, 110, len(GOLDEN[encoding]["A"])) and encoded.dtype == np.float32
+    channels = sequence.encode(["ACGTN" * 22] * 3, encoding)
+    assert channels.shape == (3, 110, len(GOLDEN[encoding]["A"])) and channels.dtype == np.float32
 
 
 @pytest.mark.parametrize("encoding", ["onehotWithN", "", "ONEHOT"])
@@ -119,7 +119,7 @@ def test_letters_are_ascii_upper_case():
 
 
 @pytest.mark.parametrize(
-    "rows, found",
+    "rows, message",
     [
         (["ACG", "AC"], r"one length, received lengths \[2, 3\]"),
         ([], r"one length, received lengths \[\]"),
@@ -129,8 +129,8 @@ def test_letters_are_ascii_upper_case():
         (["\u00df"], "received"),  # one letter that becomes two in upper case
     ],
 )
-def test_sequences_that_are_none_are_refused(rows, found):
-    with pytest.raises(ValueError, match=found):
+def test_strings_that_are_not_sequences_are_refused(rows, message):
+    with pytest.raises(ValueError, match=message):
         sequence.letters(rows)
 
 
@@ -140,7 +140,7 @@ def test_text_gives_letters_back_in_upper_case(rows):
 
 
 @given(sets(), st.integers(1, 3))
-def test_text_reads_letters_whatever_their_layout_in_memory(rows, step):
+def test_text_reads_letters_of_any_layout_in_memory(rows, step):
     letters = np.asfortranarray(sequence.letters(rows))[::step]
     assert sequence.text(letters) == rows[::step]
 

@@ -14,9 +14,9 @@ def random_examples(count: int, length: int, seed: int = 0) -> text.Examples:
     return text.Examples(letters, rng.normal(11, 2, count).astype(np.float32))
 
 
-def serialized(examples: text.Examples) -> list[bytes]:
+def serialize(examples: text.Examples) -> list[bytes]:
     """Examples as the records of a shard."""
-    shape = layout.of(examples.letters.shape[1], weighted=examples.weight is not None)
+    shape = layout.example_layout(examples.letters.shape[1], has_weight=examples.weight is not None)
     return [row.tobytes()[12:-4] for row in shards.frames(examples, shape)]
 
 
@@ -39,26 +39,26 @@ FINITE = st.floats(width=32, allow_nan=False, allow_infinity=False)
 def test_bytes_are_those_that_tensorflow_serializes(sequence, expression):
     letters = np.frombuffer(sequence.encode(), np.uint8)[None]
     examples = text.Examples(letters, np.array([expression], np.float32))
-    assert serialized(examples) == [tensorflow_bytes(sequence.encode(), expression)]
+    assert serialize(examples) == [tensorflow_bytes(sequence.encode(), expression)]
 
 
 @given(st.text("ACGTN", min_size=1, max_size=300), FINITE, FINITE)
 def test_bytes_with_a_weight_are_those_that_tensorflow_serializes(sequence, expression, weight):
     letters = np.frombuffer(sequence.encode(), np.uint8)[None]
     examples = text.Examples(letters, np.float32([expression]), np.float32([weight]))
-    assert serialized(examples) == [tensorflow_bytes(sequence.encode(), expression, weight)]
+    assert serialize(examples) == [tensorflow_bytes(sequence.encode(), expression, weight)]
 
 
 @pytest.mark.parametrize("length", [1, 2, 4, 110, 127, 128, 300, 16_384])
 def test_every_length_has_its_layout(length):
     examples = random_examples(3, length)
-    made = zip(serialized(examples), examples.letters, examples.expression, strict=True)
-    for row, letters, value in made:
+    rows = serialize(examples)
+    for row, letters, value in zip(rows, examples.letters, examples.expression, strict=True):
         assert row == tensorflow_bytes(letters.tobytes(), value)
 
 
-def written(path, records: list[bytes]) -> bytes:
-    """What TensorFlow's own writer makes of records."""
+def write(path, records: list[bytes]) -> bytes:
+    """Writes records with TensorFlow's own writer, and returns the bytes."""
     with tf.io.TFRecordWriter(str(path)) as writer:
         for record in records:
             writer.write(record)
@@ -67,34 +67,34 @@ def written(path, records: list[bytes]) -> bytes:
 
 def test_frames_are_those_that_tensorflow_writes(tmp_path):
     examples = random_examples(50, 110)
-    expected = written(tmp_path / "x.tfrecord", serialized(examples))
-    assert shards.frames(examples, layout.of(110)).tobytes() == expected
+    expected = write(tmp_path / "x.tfrecord", serialize(examples))
+    assert shards.frames(examples, layout.example_layout(110)).tobytes() == expected
 
 
 @given(st.integers(1, 300), st.lists(FINITE, min_size=1, max_size=9), st.booleans())
-def test_parse_gives_back_what_was_framed(length, values, weighted):
-    made = text.Examples(
+def test_parse_returns_the_examples_of_the_frames(length, values, has_weight):
+    examples = text.Examples(
         random_examples(len(values), length).letters,
         np.float32(values),
-        np.float32(values[::-1]) if weighted else None,
+        np.float32(values[::-1]) if has_weight else None,
     )
-    shape = layout.of(length, weighted=weighted)
-    read = shards.parse(shards.frames(made, shape).tobytes(), shape, "x")
-    np.testing.assert_array_equal(read.letters, made.letters)
-    assert read.expression.tobytes() == made.expression.tobytes()  # -0.0 stays -0.0
-    assert not weighted or read.weight.tobytes() == made.weight.tobytes()
-    assert read.letters.dtype == np.uint8 and read.expression.dtype == np.float32
+    shape = layout.example_layout(length, has_weight=has_weight)
+    copy = shards.parse(shards.frames(examples, shape).tobytes(), shape, "x")
+    np.testing.assert_array_equal(copy.letters, examples.letters)
+    assert copy.expression.tobytes() == examples.expression.tobytes()  # -0.0 stays -0.0
+    assert not has_weight or copy.weight.tobytes() == examples.weight.tobytes()
+    assert copy.letters.dtype == np.uint8 and copy.expression.dtype == np.float32
 
 
 def test_no_examples_are_no_bytes():
-    shape = layout.of(110)
+    shape = layout.example_layout(110)
     assert shards.frames(random_examples(0, 110), shape).size == 0
     assert len(shards.parse(b"", shape, "x").expression) == 0
 
 
 @pytest.mark.parametrize("place", [0, 7, 8, 11, 12, 30, 100, 166, 167, 170])
-def test_a_flipped_bit_is_found_wherever_it_is(place):
-    shape = layout.of(110)
+def test_a_flipped_bit_is_found_anywhere(place):
+    shape = layout.example_layout(110)
     data = bytearray(shards.frames(random_examples(5, 110), shape).tobytes())
     assert shards.record_bytes(shape) == 171
     data[3 * 171 + place] ^= 16
@@ -104,9 +104,9 @@ def test_a_flipped_bit_is_found_wherever_it_is(place):
 
 @pytest.mark.parametrize("cut", [1, 100, 170])
 def test_a_cut_shard_is_refused_with_its_record(cut):
-    shape = layout.of(110)
+    shape = layout.example_layout(110)
     data = shards.frames(random_examples(5, 110), shape).tobytes()
-    with pytest.raises(errors.UserError, match="x: is cut short within record 4"):
+    with pytest.raises(errors.UserError, match="x: the file is cut short in record 4"):
         shards.parse(data[:-cut], shape, "x")
 
 
@@ -120,8 +120,8 @@ NUMBER = tf.train.Feature(float_list=tf.train.FloatList(value=[1.0]))
 FOREIGN = {
     "another length": tensorflow_bytes(b"A" * 111, 1.0),
     "another name of the same length": foreign({"sequense": LETTERS, "expression": NUMBER}),
-    "a key more": foreign({"sequence": LETTERS, "expression": NUMBER, "weight": NUMBER}),
-    "a key less": foreign({"sequence": LETTERS}),
+    "an additional key": foreign({"sequence": LETTERS, "expression": NUMBER, "weight": NUMBER}),
+    "a missing key": foreign({"sequence": LETTERS}),
     "another kind": foreign({"sequence": LETTERS, "expression": LETTERS}),
     "no example": b"hello",
     "nothing": b"",
@@ -130,9 +130,9 @@ FOREIGN = {
 
 @pytest.mark.parametrize("case", FOREIGN)
 def test_a_record_of_another_layout_is_refused_with_its_file(case, tmp_path):
-    shape = layout.of(110)
+    shape = layout.example_layout(110)
     good = tensorflow_bytes(b"C" * 110, 2.0)
     for records in ([FOREIGN[case]], [good, FOREIGN[case]], [FOREIGN[case], good]):
-        data = written(tmp_path / "x", records)
+        data = write(tmp_path / "x", records)
         with pytest.raises(errors.UserError, match="my.tfrecord: "):
             shards.parse(data, shape, "my.tfrecord")

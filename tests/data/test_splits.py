@@ -14,7 +14,7 @@ NINE_ONE = splits.parse_fractions("train=0.9,val=0.1")
 DESIGN = splits.parse_fractions("train=0.72,val=0.08,test=0.2")  # PO p.5, for model design
 
 
-def letters_of(count: int, seed: int = 0) -> np.ndarray:
+def random_letters(count: int, seed: int = 0) -> np.ndarray:
     return np.frombuffer(b"ACGT", np.uint8)[
         np.random.default_rng(seed).integers(0, 4, (count, 110))
     ]
@@ -44,7 +44,7 @@ def test_fractions_are_exact_and_in_order(text, expected):
 
 
 @pytest.mark.parametrize(
-    "text, found",
+    "text, message",
     [
         ("", "found ''"),
         ("train", "found 'train'"),
@@ -56,15 +56,15 @@ def test_fractions_are_exact_and_in_order(text, expected):
         ("Train=1", "found 'Train=1'"),
         ("../x=1", "found '../x=1'"),
         ("train=0.5,train=0.5", "found 'train=0.5'"),
-        ("train=0.9,val=0.2", "found 1.1 in all"),
-        ("train=0.9", "found 0.9 in all"),
+        ("train=0.9,val=0.2", "sum to 1, not to 1.1."),
+        ("train=0.9", "sum to 1, not to 0.9."),
         ("train=1,val=0", "must be above 0 and sum to 1"),
     ],
 )
-def test_fractions_of_another_form_are_refused(text, found):
-    with pytest.raises(errors.UserError) as caught:
+def test_fractions_of_another_form_are_refused(text, message):
+    with pytest.raises(errors.UserError) as error:
         splits.parse_fractions(text)
-    assert str(caught.value).startswith(f"--split {text}: ") and found in str(caught.value)
+    assert str(error.value).startswith(f"--split {text}: ") and message in str(error.value)
 
 
 @pytest.mark.parametrize("text", [recipe.RecordsConfig.split, "train=0.1,val=0.2,test=0.7"])
@@ -82,7 +82,7 @@ def test_the_full_training_set_is_split_as_in_2022():
 
 
 @pytest.mark.parametrize(
-    "kept, fractions, expected",
+    "total, fractions, expected",
     [
         (1000, DESIGN, [720, 80, 200]),
         (101, DESIGN, [71, 9, 21]),
@@ -92,26 +92,26 @@ def test_the_full_training_set_is_split_as_in_2022():
         (5, splits.parse_fractions("all=1"), [5]),
     ],
 )
-def test_counts_are_exact(kept, fractions, expected):
-    assert sizes(splits.random(kept, fractions, 42)) == expected
+def test_counts_are_exact(total, fractions, expected):
+    assert sizes(splits.random(total, fractions, 42)) == expected
 
 
 @given(st.integers(2, 5000), st.integers(1, 999))
-def test_validation_gets_the_ceiling_of_its_share(kept, thousandths):
+def test_validation_gets_the_ceiling_of_its_share(total, thousandths):
     share = Fraction(thousandths, 1000)
     fractions = {"train": 1 - share, "val": share}
-    expected = -(-kept * thousandths // 1000)
-    if expected >= kept:
-        with pytest.raises(errors.UserError, match=f"{kept} sequences are too few to fill"):
-            splits.random(kept, fractions, 1)
+    expected = -(-total * thousandths // 1000)
+    if expected >= total:
+        with pytest.raises(errors.UserError, match=f"{total} sequences are too few to fill"):
+            splits.random(total, fractions, 1)
     else:
-        assert sizes(splits.random(kept, fractions, 1)) == [kept - expected, expected]
+        assert sizes(splits.random(total, fractions, 1)) == [total - expected, expected]
 
 
-@pytest.mark.parametrize("kept", [0, 1])
-def test_too_few_sequences_are_refused(kept):
-    with pytest.raises(errors.UserError, match=f"{kept} sequences are too few to fill the splits"):
-        splits.random(kept, NINE_ONE, 42)
+@pytest.mark.parametrize("total, words", [(0, "0 sequences are"), (1, "1 sequence is")])
+def test_too_few_sequences_are_refused(total, words):
+    with pytest.raises(errors.UserError, match=f"{words} too few to fill the splits train, val."):
+        splits.random(total, NINE_ONE, 42)
 
 
 def test_the_same_seed_gives_the_same_split():
@@ -133,7 +133,7 @@ def test_a_split_is_spread_over_the_whole_file():
 
 
 def splitmix64(sequence: bytes, seed: int) -> int:
-    """The documented hash in plain Python: each 8 letters through SplitMix64's finaliser.
+    """The documented hash in plain Python: every 8 letters through SplitMix64's finaliser.
 
     Source of the constants: Steele, Lea and Flood 2014, doi:10.1145/2714064.2660195.
     """
@@ -162,48 +162,49 @@ def test_a_hash_never_changes():
 
 
 def test_a_hash_does_not_depend_on_other_rows_or_on_memory_layout():
-    letters = letters_of(50)
-    whole = splits.hashes(letters, 42)
-    np.testing.assert_array_equal(splits.hashes(np.asfortranarray(letters)[::2], 42), whole[::2])
+    letters = random_letters(50)
+    hashes = splits.hashes(letters, 42)
+    rows = np.asfortranarray(letters)[::2]
+    np.testing.assert_array_equal(splits.hashes(rows, 42), hashes[::2])
 
 
-def test_hashes_leave_their_letters_as_they_are():
-    letters = letters_of(5)
+def test_hashes_do_not_change_their_letters():
+    letters = random_letters(5)
     letters.setflags(write=False)
     splits.hashes(letters, 42)
 
 
 def test_a_hash_split_does_not_move_when_the_file_grows():
-    letters = letters_of(2000)
-    whole = splits.by_hash(splits.hashes(letters, 42), DESIGN)
+    letters = random_letters(2000)
+    library = splits.by_hash(splits.hashes(letters, 42), DESIGN)
     part = splits.by_hash(splits.hashes(letters[500:900], 42), DESIGN)
-    np.testing.assert_array_equal(part, whole[500:900])
+    np.testing.assert_array_equal(part, library[500:900])
 
 
 def test_equal_sequences_share_a_split():
-    letters = letters_of(500)
-    twice = splits.by_hash(splits.hashes(np.concatenate([letters, letters]), 42), DESIGN)
-    np.testing.assert_array_equal(twice[:500], twice[500:])
+    letters = random_letters(500)
+    labels = splits.by_hash(splits.hashes(np.concatenate([letters, letters]), 42), DESIGN)
+    np.testing.assert_array_equal(labels[:500], labels[500:])
 
 
 def test_another_seed_moves_sequences():
-    letters = letters_of(1000)
+    letters = random_letters(1000)
     first, second = (splits.by_hash(splits.hashes(letters, seed), NINE_ONE) for seed in (42, 23))
     assert (first != second).mean() == pytest.approx(2 * 0.9 * 0.1, abs=0.06)
 
 
 @pytest.mark.parametrize("seed", [42, 23])
 def test_a_hash_split_has_its_fractions_within_chance(seed):
-    counts = sizes(splits.by_hash(splits.hashes(letters_of(20_000), seed), DESIGN))
+    counts = sizes(splits.by_hash(splits.hashes(random_letters(20_000), seed), DESIGN))
     for count, fraction in zip(counts, DESIGN.values(), strict=True):
         assert stats.binomtest(count, 20_000, float(fraction)).pvalue > 1e-4
 
 
 def test_sequences_of_one_letter_difference_split_independently():
-    letters = letters_of(5000)
-    changed = letters.copy()
-    changed[:, 50] = np.where(letters[:, 50] == ord("A"), ord("C"), ord("A"))
-    first, second = (splits.by_hash(splits.hashes(x, 42), NINE_ONE) for x in (letters, changed))
+    letters = random_letters(5000)
+    mutants = letters.copy()
+    mutants[:, 50] = np.where(letters[:, 50] == ord("A"), ord("C"), ord("A"))
+    first, second = (splits.by_hash(splits.hashes(x, 42), NINE_ONE) for x in (letters, mutants))
     table = np.histogram2d(first, second, 2)[0]
     assert stats.chi2_contingency(table).pvalue > 1e-4
 
@@ -213,7 +214,7 @@ def test_the_ends_of_the_hashes_fall_into_the_first_and_the_last_split(value, la
     assert splits.by_hash(np.array([value], np.uint64), DESIGN).tolist() == [label]
 
 
-def test_labels_of_both_kinds_are_bytes():
+def test_labels_are_bytes():
     assert splits.random(10, NINE_ONE, 1).dtype == np.uint8
     assert splits.by_hash(np.zeros(3, np.uint64), NINE_ONE).dtype == np.uint8
 
@@ -221,7 +222,7 @@ def test_labels_of_both_kinds_are_bytes():
 def test_a_stratified_split_has_the_counts_of_a_random_one():
     expression = np.random.default_rng(0).normal(size=1003).astype(np.float32)
     fractions = splits.parse_fractions("train=0.72,val=0.08,test=0.2")
-    labels = splits.stratified(expression, fractions, 42)
+    labels = splits.stratify(expression, fractions, 42)
     assert np.bincount(labels).tolist() == np.bincount(splits.random(1003, fractions, 42)).tolist()
 
 
@@ -234,23 +235,23 @@ def test_a_stratified_split_takes_its_share_of_every_tenth(kind):
         "two values": draw.integers(0, 2, 20_000),
     }[kind].astype(np.float32)
     fractions = splits.parse_fractions("train=0.9,val=0.05,test=0.05")
-    labels = splits.stratified(expression, fractions, 42)
+    labels = splits.stratify(expression, fractions, 42)
     tenths = pd.qcut(expression, 10, labels=False, duplicates="drop")  # the original's rule
     for tenth in np.unique(tenths):
         counts = np.bincount(labels[tenths == tenth], minlength=3)
         share = counts.sum() * np.array([0.9, 0.05, 0.05])
         # Each split's places are evenly spaced: an end of a tenth may take or lose one, twice for
-        # the first split, which has what the others leave.
+        # the first split, which takes the remainder.
         assert (np.abs(counts - share) <= [3, 2, 2]).all()
 
 
 def test_a_stratified_split_is_random_within_a_tenth_and_depends_on_the_seed():
     expression = np.arange(10_000, dtype=np.float32)
     fractions = splits.parse_fractions("train=0.5,val=0.5")
-    one, again, other = (splits.stratified(expression, fractions, seed) for seed in (1, 1, 2))
-    np.testing.assert_array_equal(one, again)
-    assert 0.45 < (one == other).mean() < 0.55
-    runs = np.abs(np.diff(one.astype(int))).sum()  # of a fair coin: 5,000, sd 50
+    first, second, third = (splits.stratify(expression, fractions, seed) for seed in (1, 1, 2))
+    np.testing.assert_array_equal(first, second)
+    assert 0.45 < (first == third).mean() < 0.55
+    runs = np.abs(np.diff(first.astype(int))).sum()  # of a fair coin: 5,000, sd 50
     assert 4_700 < runs < 5_300
 
 
@@ -261,11 +262,11 @@ def test_a_family_is_never_divided(sizes):
     labels = splits.by_family(families, fractions, 42)
     for family in range(len(sizes)):
         assert len(set(labels[families == family].tolist())) == 1
-    wanted = -(-len(families) // 10)
+    size = -(-len(families) // 10)
     for label in (1, 2):
-        assert wanted - max(sizes) < (labels == label).sum() <= wanted
+        assert size - max(sizes) < (labels == label).sum() <= size
     if 1 in sizes:
-        assert (labels == 1).sum() == wanted  # singles fill what families leave
+        assert (labels == 1).sum() == size  # families of one fill the gap
 
 
 def test_a_large_family_goes_to_the_first_split():
@@ -282,6 +283,6 @@ def test_a_column_of_words_is_the_split_with_train_first():
 
 
 @pytest.mark.parametrize("word", ["Train", "1", "my-val", ""])
-def test_a_word_that_names_no_split_is_refused(word):
-    with pytest.raises(errors.UserError, match=f"the split column says {word!r}"):
+def test_a_word_that_is_not_a_name_of_a_split_is_refused(word):
+    with pytest.raises(errors.UserError, match=f"the split column has {word!r}"):
         splits.by_column(["train", word])

@@ -42,7 +42,11 @@ def run(path, library, *, epochs=5, is_finished=True, seed=1):
         rundir.save(runs.run(), path)
         noise = np.random.default_rng(seed).normal(0, 1, N)
         with predictions.writer(path / rundir.VAL_PREDICTIONS) as write:
-            write(predictions.Part(SEQUENCES, (Y + noise).astype(np.float32), [str(y) for y in Y]))
+            write(
+                predictions.PredictedRows(
+                    SEQUENCES, (Y + noise).astype(np.float32), [str(y) for y in Y]
+                )
+            )
         (path / rundir.BEST).write_text(f"model {seed}")
     return path
 

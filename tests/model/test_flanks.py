@@ -47,7 +47,7 @@ def test_the_layer_does_to_channels_what_is_done_to_letters(some, encoding, want
 def test_added_letters_have_the_channel_of_whole_numbers_of_their_sequence(some, encoding):
     table = sequence.training_table(encoding)
     letters = sequence.letters(some).copy()
-    letters[::2] |= sequence.WHOLE
+    letters[::2] |= sequence.INTEGER_BIT
     made = np.asarray(flanks.layer(settings(CUT_AND_ADDED, encoding))(table[letters]))
     assert (made[::2, :, 4] == 0).all() and (made[1::2, :, 4] == 1).all()
 

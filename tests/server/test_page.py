@@ -37,7 +37,11 @@ def exported(replicates, tmp_path_factory):
     measured = np.random.default_rng(3).normal(5, 0.5, 300)
     with predictions.writer(table) as write:
         given = promoters(len(measured), seed=9)
-        write(predictions.Part(given, measured.astype(np.float32), [str(y) for y in measured]))
+        write(
+            predictions.PredictedRows(
+                given, measured.astype(np.float32), [str(y) for y in measured]
+            )
+        )
     return export.export([run], run.parent / "exports")
 
 

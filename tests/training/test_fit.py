@@ -14,7 +14,7 @@ import pytest
 
 from camformer_tf import errors, files, recipe, rundir
 from camformer_tf.batches import targets
-from camformer_tf.data import manifest, predictions, records, rules, sequence
+from camformer_tf.data import manifest, predictions, records, sequence
 from camformer_tf.metrics import correlation
 from camformer_tf.model import keras_file
 from camformer_tf.training import fit, strategy
@@ -213,7 +213,7 @@ def fit_integer(folder, letters, expression) -> tuple[pd.DataFrame, pd.DataFrame
     """Trains with the channel of whole numbers; the history, and the validation predictions."""
     lines = zip(sequence.text(letters), expression, strict=True)
     (folder / "library.txt").write_text("".join(f"{row}\t{y}\n" for row, y in lines))
-    records.write([folder / "library.txt"], folder / "records", rule=rules.Rule())
+    records.build_records(folder / "library.txt", folder / "records")
     settings = recipe.load("smoke", [*QUICK, "data.encoding=onehot_integer", "train.epochs=4"])
     fit.fit(settings, folder / "records", folder / "run", FLOAT32)
     table = predictions.read(folder / "run" / rundir.VAL_PREDICTIONS)
@@ -349,8 +349,7 @@ def test_what_does_not_go_together_leaves_no_run(library, tmp_path, overrides, m
 
 
 def test_records_without_the_splits_of_training_are_refused(library_text, tmp_path):
-    config = recipe.RecordsConfig(split="train=0.9,holdout=0.1")
-    records.write([library_text], tmp_path / "records", rule=rules.Rule(), config=config)
+    records.build_records(library_text, tmp_path / "records", split="train=0.9,holdout=0.1")
     with pytest.raises(errors.UserError, match="no split 'val'"):
         fit.fit(recipe.load("smoke"), tmp_path / "records", tmp_path / "run")
 
