@@ -120,7 +120,9 @@ def test_a_copy_that_fails_is_reported_and_leaves_nothing(bucket, library_text, 
 
 @pytest.mark.parametrize("command", ["inspect-records", "verify-records"])
 def test_a_missing_remote_set_is_reported(bucket, command):
-    assert f"{bucket}/absent: not a record set: there is no such folder" in run(command, f"{bucket}/absent", fails=True)
+    assert f"{bucket}/absent: not a record set: there is no such folder" in run(
+        command, f"{bucket}/absent", fails=True
+    )
 
 
 def test_missing_remote_text_is_reported(bucket, tmp_path):

@@ -26,9 +26,10 @@ _COMPLEMENT[list(b"ACGT")] = list(b"TGCA")
 def wrap(
     batches: dataset.Batches, settings: recipe.Recipe, known: targets.Targets
 ) -> dataset.Batches:
-    """Returns batches with the recipe's tricks, and with `sequence.INTEGER_BIT` set on letters where
-    the encoding asks whether the measured expression is a whole number. Without any, they are the
-    same batches.
+    """Returns batches with the recipe's tricks; the same batches if there are none.
+
+    Letters have `sequence.INTEGER_BIT` set where the measured expression is an integer, if the
+    encoding has an integer channel.
 
     Sequences are shifted, then turned into their reverse complement; expressions become quantiles,
     then noise comes to them. Weights go along untouched.

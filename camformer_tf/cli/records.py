@@ -70,7 +70,7 @@ def _choice(name: str, default: str, help_text: str) -> Callable:
 @_limit(
     "--length",
     _RULE.length,
-    "Length of sequences in the set; shorter ones are padded with N, longer ones cut, on the right.",
+    "Length of sequences in the set; they are cut or padded with N on the right.",
     minimum=1,
 )
 @_limit("--length-margin", _RULE.length_margin, "Drop lengths further than this from --length.")

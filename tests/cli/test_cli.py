@@ -79,7 +79,10 @@ MISTAKES = {
     "missing file": (["build-records", "absent.txt", "out"], "absent.txt: no such file"),
     "empty file": (["build-records", "empty.txt", "out"], "empty.txt: no line to read"),
     "header line": (["build-records", "header.txt", "out"], "header.txt:1: a header line"),
-    "letter X": (["build-records", "x.txt", "out"], "x.txt:3: letter 'X' is not one of A, C, G, T, N"),
+    "letter X": (
+        ["build-records", "x.txt", "out"],
+        "x.txt:3: letter 'X' is not one of A, C, G, T, N",
+    ),
     "missing column": (
         ["build-records", "column.txt", "out"],
         "column.txt:2: expected SEQUENCE and EXPRESSION, found 1 column",
@@ -93,8 +96,14 @@ MISTAKES = {
         ["build-records", "good.txt", "out", "--split", "train=0.5,val=0.6"],
         "sum to 1, not to 1.1",
     ),
-    "no manifest": (["fit", "smoke", "there", "out"], "there: not a record set: there is no manifest.json in it"),
-    "no records": (["fit", "smoke", "absent", "out"], "absent: not a record set: there is no such folder"),
+    "no manifest": (
+        ["fit", "smoke", "there", "out"],
+        "there: not a record set: there is no manifest.json in it",
+    ),
+    "no records": (
+        ["fit", "smoke", "absent", "out"],
+        "absent: not a record set: there is no such folder",
+    ),
     "unknown recipe": (["fit", "smoky", "there", "out"], "Did you mean smoke?"),
     "unknown key": (
         ["fit", "typo.yaml", "there", "out"],
