@@ -128,7 +128,7 @@ def test_blocks_of_text_give_the_same_table_as_one_block(
         ("in.txt", "in.txt", {}, "not a model of camformer_tf"),
         ("saved", "absent.txt", {}, "absent.txt: no such file"),
         ("saved", "empty.txt", {}, "no sequence to predict"),
-        ("saved", "in.txt", {"keys": Path("k.json")}, "keys are for dream-json alone, found tsv"),
+        ("saved", "in.txt", {"keys": Path("k.json")}, "keys are for dream-json alone, not for tsv"),
         ("saved", "library", {"columns": {"sequence": "s"}}, "columns are for a table"),
         ("saved", "in.txt", {"split": "val"}, "--split is for a records directory"),
         ("saved", "library", {}, "--split, one of train, val"),
