@@ -62,7 +62,7 @@ def exact_pearson(y, p) -> float:
 
 @pytest.mark.parametrize("offset", [1e3, 1e6, 1e9, 1e12, 1e15, -1e15])
 def test_an_offset_costs_no_digits(offset):
-    # Adding the offset rounds the data; exact_pearson gets the rounded values, so the results agree.
+    # Adding the offset rounds the data; exact_pearson gets the rounded values too.
     y = NOISE + offset
     assert correlation.pearson(y, SIGNAL) == pytest.approx(exact_pearson(y, SIGNAL), abs=1e-12)
 
