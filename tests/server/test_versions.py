@@ -82,7 +82,10 @@ def test_a_label_keeps_its_version_loaded(folder):
     model_versions = poll(folder, stable=1)
     write(folder, 3)
     model_versions.poll()
-    assert model_versions.find("m", label="stable").number == 1 and model_versions.find("m").number == 3
+    assert (
+        model_versions.find("m", label="stable").number == 1
+        and model_versions.find("m").number == 3
+    )
     with pytest.raises(refusal.Refusal, match="Specific"):
         model_versions.find("m", 2)
     with pytest.raises(refusal.Refusal, match="Unrecognized servable version label: new"):

@@ -1,4 +1,4 @@
-// One sequence, changed letter by letter: the map of what else could be changed, and the way back.
+// One sequence, changed letter by letter: the map of its single mutants, and undo.
 
 import * as map from "./map.js";
 import * as picture from "./picture.js";
@@ -8,9 +8,10 @@ import * as table from "./table.js";
 
 const part = (id) => document.getElementById(id);
 
-// `steps` {place, from, to} are the changes made; `view` is what is shown, of the steps then.
+// `steps` {place, from, to} are the changes so far; `view` is what the map shows, which may be the
+// answer to fewer steps.
 const state = { server: null, row: null, rule: null, steps: [], view: null, grid: null,
-  chosen: null, stop: null };
+  selection: null, stop: null };
 
 /** Shows the map of a row {name, sequence, answer}; `rule` {length, flanks}. */
 export function open(server, row, rule) {
@@ -29,76 +30,78 @@ export function close() {
   part("map").hidden = true;
 }
 
-/** Returns the sequence before all changes, after the first, and so on. */
+/** Returns the sequence before the changes, after the first one, and so on. */
 function chain(row, steps) {
-  const found = [row.sequence];
-  for (const { place, to } of steps) found.push(map.mutate(found.at(-1), place, to));
-  return found;
+  const variants = [row.sequence];
+  for (const { place, to } of steps) variants.push(map.mutate(variants.at(-1), place, to));
+  return variants;
 }
 
 const current = () => chain(state.row, state.steps).at(-1);
 
-/** Asks for the sequence as it is now and all its mutants, and shows them; if that fails, what is
- * shown stays. */
+/** Predicts the current sequence and all its mutants, and shows them; after a failure, the map
+ * stays as it is. */
 async function update() {
   state.stop?.abort();
   const stop = state.stop = new AbortController();
   const { server, row, rule, steps } = state;
-  const made = chain(row, steps);
-  const sequence = made.at(-1);
+  const variants = chain(row, steps);
+  const sequence = variants.at(-1);
   const changes = map.mutants(sequence, rule.length);
-  if (!state.view) tell("Predicting all single mutants …");
+  if (!state.view) notify("Predicting all single mutants …");
   try {
-    const wanted = [...made, ...changes.map((change) => change.sequence)];
-    const all = await requests.predict(server, wanted, { signal: stop.signal, notice: tell });
+    const batch = [...variants, ...changes.map((change) => change.sequence)];
+    const mutantAnswers = await requests.predict(server, batch, { signal: stop.signal, notify });
     if (stop.signal.aborted) return;
-    const answers = all.splice(0, made.length);
-    const own = answers.at(-1);
-    changes.forEach((change, i) => Object.assign(change, {
-      answer: all[i], prediction: all[i].expression, effect: all[i].expression - own.expression,
-    }));
-    state.view = { name: row.name, sequence, steps, answers, own, prediction: own.expression,
+    const answers = mutantAnswers.splice(0, variants.length);
+    const prediction = answers.at(-1).expression;
+    changes.forEach((change, i) => {
+      const answer = mutantAnswers[i];
+      const effect = answer.expression - prediction;
+      Object.assign(change, { answer, prediction: answer.expression, effect });
+    });
+    state.view = { name: row.name, sequence, steps, answers, prediction,
       changes, original: row.sequence, flanks: rule.flanks };
     show();
   } catch (failure) {
     if (stop.signal.aborted) return;
     state.steps = state.view?.steps ?? [];
-    const gone = " The server may have another version of the model now: predict again.";
-    tell(failure.message + (failure.status === 404 ? gone : ""), true);
+    const advice = " The server may have another version of the model now: predict again.";
+    notify(failure.message + (failure.status === 404 ? advice : ""), true);
   }
 }
 
-function tell(words, bad = false) {
-  part("effect").textContent = words;
-  part("effect").classList.toggle("problem", bad);
+function notify(message, isProblem = false) {
+  part("effect").textContent = message;
+  part("effect").classList.toggle("problem", isProblem);
 }
 
 function show() {
   const { view } = state;
-  const { steps, own, answers } = view;
+  const { steps, answers, prediction } = view;
   part("map-body").hidden = false;
   state.grid.draw(view);
   state.grid.refresh();
-  const before = answers[0].expression;
+  const original = answers[0].expression;
   if (steps.length) {
-    const change = table.signed(own.expression - before);
-    tell(`With ${steps.map(map.written).join(", ")}: prediction ${table.number(before)} → ` +
-      `${table.number(own.expression)} (${change})${interval(own)}.`);
+    const change = table.withSign(prediction - original);
+    notify(`With ${steps.map(map.notation).join(", ")}: prediction ${table.number(original)} → ` +
+      `${table.number(prediction)} (${change})${interval(answers.at(-1))}.`);
   } else {
-    tell(`As it is: prediction ${table.number(own.expression)}${interval(own)}.`);
+    notify(`Original sequence: prediction ${table.number(prediction)}${interval(answers[0])}.`);
   }
   part("history").replaceChildren(...steps.map((step, i) => {
     const [from, to] = [answers[i].expression, answers[i + 1].expression];
     const item = document.createElement("li");
-    item.textContent = `${map.written(step)}: ${table.number(from)} → ${table.number(to)} ` +
-      `(${table.signed(to - from)})`;
+    item.textContent = `${map.notation(step)}: ${table.number(from)} → ${table.number(to)} ` +
+      `(${table.withSign(to - from)})`;
     return item;
   }));
-  map.largest(part("rises"), view.changes, 1, state.grid.focus);
-  map.largest(part("falls"), view.changes, -1, state.grid.focus);
-  const most = Math.max(...view.changes.map((change) => Math.abs(change.effect)));
-  part("scale-low").textContent = `falls by ${table.number(most)}`;
-  part("scale-high").textContent = `rises by ${table.number(most)}`;
+  map.largest(part("increases"), view.changes, 1, state.grid.focus);
+  map.largest(part("decreases"), view.changes, -1, state.grid.focus);
+  const largest = Math.max(...view.changes.map((change) => Math.abs(change.effect)));
+  part("scale-low").textContent = `falls by ${table.number(largest)}`;
+  part("scale-high").textContent = `rises by ${table.number(largest)}`;
   part("undo").disabled = part("reset").disabled = !steps.length;
 }
 
@@ -107,7 +110,7 @@ function interval(answer) {
   return `, interval ${table.number(answer.lower)} to ${table.number(answer.upper)}`;
 }
 
-function make({ place, to }) {
+function apply({ place, to }) {
   const from = current()[place];
   if (from === to) return;
   state.steps = [...state.steps, { place, from, to }];
@@ -120,15 +123,15 @@ function undo(all = false) {
   update();
 }
 
-/** Says what the active cell is; the letter that is there already has no change. */
-function pick(change, cell, place) {
-  state.chosen = change;
+/** Describes the active cell; the letter of the sequence itself has no change. */
+function describe(change, cell, place) {
+  state.selection = change;
   part("change").disabled = !change;
-  const [left, right] = sequences.flanksOf(state.view.sequence, state.view.flanks);
-  const inside = place >= left && place < state.view.sequence.length - right;
-  const where = left && inside ? ` (${place - left + 1} of the core)` : left ? " (flank)" : "";
-  const words = cell.ariaLabel.replace(",", `${where},`);
-  part("cell-text").textContent = `${words[0].toUpperCase()}${words.slice(1)}.`;
+  const [left, right] = sequences.flankLengths(state.view.sequence, state.view.flanks);
+  const isCore = place >= left && place < state.view.sequence.length - right;
+  const region = left && isCore ? ` (${place - left + 1} of the core)` : left ? " (flank)" : "";
+  const text = cell.ariaLabel.replace(",", `${region},`);
+  part("cell-text").textContent = `${text[0].toUpperCase()}${text.slice(1)}.`;
 }
 
 function tip(event) {
@@ -136,11 +139,11 @@ function tip(event) {
   const change = cell && state.grid.state.changes.get(cell);
   part("tip").hidden = !change;
   if (!change) return;
-  part("tip").textContent = `${map.written(change)}  ${table.number(change.prediction)}  ` +
-    `(${table.signed(change.effect)})`;
+  part("tip").textContent = `${map.notation(change)}  ${table.number(change.prediction)}  ` +
+    `(${table.withSign(change.effect)})`;
   const box = cell.getBoundingClientRect();
-  const wide = part("tip").offsetWidth;
-  const x = Math.min(Math.max(box.left + box.width / 2 - wide / 2, 8), innerWidth - wide - 8);
+  const width = part("tip").offsetWidth;
+  const x = Math.min(Math.max(box.left + box.width / 2 - width / 2, 8), innerWidth - width - 8);
   part("tip").style.left = `${x}px`;
   part("tip").style.top = `${box.top - part("tip").offsetHeight - 8}px`;
 }
@@ -152,8 +155,8 @@ function save(kind, blob) {
 }
 
 export function listen() {
-  state.grid = map.grid(part("grid"), part("ramp"), { pick, make });
-  part("change").addEventListener("click", () => state.chosen && make(state.chosen));
+  state.grid = map.grid(part("grid"), part("ramp"), { describe, apply });
+  part("change").addEventListener("click", () => state.selection && apply(state.selection));
   part("undo").addEventListener("click", () => undo());
   part("reset").addEventListener("click", () => undo(true));
   part("copy").addEventListener("click", (event) => table.copyText(current(), event.target));

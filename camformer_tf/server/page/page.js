@@ -1,4 +1,4 @@
-// The page: what is typed goes to the server, and its answers into the table.
+// The page: sequences go to the server, and its answers into the table.
 
 import * as box from "./box.js";
 import * as mutations from "./mutations.js";
@@ -6,9 +6,9 @@ import * as requests from "./server.js";
 import * as sequences from "./sequences.js";
 import * as table from "./table.js";
 
-const MOST = 100_000; // sequences; more are for the command line
-const ROWS = 200; // shown at a time
-// DREAM 2022's, for an example where no card has any.
+const MAX_SEQUENCES = 100_000; // more are for the command line
+const ROWS = 200; // added to the table at once
+// Those of DREAM 2022, for the example if the card has none.
 const FLANKS = { left: "TGCATTTTTTTCACATC", right: "GGTTACGGCTGTT" };
 const EXAMPLE = [
   ["example 1", "CACGTGACCGGGTAATTTTTCCAATTTGCACCCAGGTATGACTCATTTTCTTCCGTAAAAAGCGTTTTTAAAAACTTGAC"],
@@ -17,8 +17,8 @@ const EXAMPLE = [
 
 const part = (id) => document.getElementById(id);
 const state = {
-  server: null, rows: [], all: [], order: [], shown: ROWS, sort: { key: "", descending: false },
-  stop: null, // of the prediction that is under way
+  server: null, rows: [], columns: [], order: [], limit: ROWS, sort: { key: "", descending: false },
+  stop: null, // AbortController of the running prediction
 };
 
 const rule = () => state.server?.card?.rule ?? sequences.RULE;
@@ -38,65 +38,68 @@ async function connect() {
     throw failure;
   }
   const { name, version, card, base } = state.server;
-  const many = card?.members > 1 ? `, mean of ${card.members} networks` : "";
+  const ensemble = card?.members > 1 ? `, mean of ${card.members} networks` : "";
   part("model").replaceChildren(
-    `Model ${name}, version ${version}${many}`, card?.model ? `: ${card.model}` : ".");
+    `Model ${name}, version ${version}${ensemble}`, card?.model ? `: ${card.model}` : ".");
   if (!card) {
-    part("model").append(" The server gives no model card: neither flanks nor percentiles.");
+    part("model").append(" The server has no model card: no flanks and no percentiles.");
   }
-  part("foot").textContent = `Sequences go to ${base} and nowhere else.`;
-  box.follow(rule(), flanks());
+  part("foot").textContent = `Sequences are sent to ${base} only.`;
+  box.setRule(rule(), flanks());
 }
 
 // === Predictions ===
 
-function say(words, bad = false) {
-  part("said").textContent = words;
-  part("said").classList.toggle("problem", bad);
+function notify(message, isProblem = false) {
+  part("message").textContent = message;
+  part("message").classList.toggle("problem", isProblem);
 }
 
 async function predict() {
-  const rows = box.look();
-  if (!rows.length) return say("There is no sequence in the box yet.", true);
-  if (rows.length > MOST) {
-    return say(`${count(rows.length, "sequence")}: this page takes ${MOST.toLocaleString("en")}; ` +
+  const rows = box.check();
+  if (!rows.length) return notify("There is no sequence in the box yet.", true);
+  if (rows.length > MAX_SEQUENCES) {
+    const limit = MAX_SEQUENCES.toLocaleString("en");
+    return notify(`${count(rows.length, "sequence")}: this page takes ${limit} at most; ` +
       "camformer-tf predict takes any number.", true);
   }
   state.stop?.abort();
   const stop = state.stop = new AbortController();
-  say("");
-  busy(true);
+  notify("");
+  setBusy(true);
   try {
     if (!state.server) await connect();
     await answer(stop.signal).catch(async (failure) => {
       if (failure.status !== 404) throw failure;
-      const before = state.server.version; // another version may have taken its place
+      const { version } = state.server; // a newer version may have replaced it
       await connect();
-      if (state.server.version === before) throw failure;
-      say(`The server has version ${state.server.version} of the model now; predicting with that.`);
+      if (state.server.version === version) throw failure;
+      notify(`The server now has version ${state.server.version} of the model; predicting with ` +
+        "it.");
       await answer(stop.signal);
     });
     finish();
   } catch (failure) {
     if (stop !== state.stop) return;
-    const done = state.rows.filter((row) => row.answer).length;
-    const rest = done ? ` ${count(done, "prediction")} stay in the table.` : "";
-    if (stop.signal.aborted) say(`Cancelled.${rest}`);
+    const n = state.rows.filter((row) => row.answer).length;
+    const stay = n === 1 ? "stays" : "stay";
+    const partial = n ? ` ${count(n, "prediction")} ${stay} in the table.` : "";
+    if (stop.signal.aborted) notify(`Cancelled.${partial}`);
     else {
-      const again = "Nothing that you typed is lost: press Predict to try again.";
-      say(`${failure.message} ${again}${rest}`, true);
+      const advice = "Your text is still in the box: press Predict to try again.";
+      notify(`${failure.message} ${advice}${partial}`, true);
     }
   } finally {
-    if (stop === state.stop) busy(false);
+    if (stop === state.stop) setBusy(false);
   }
 }
 
-/** Asks for all rows of the box; the table has what there is after each request. */
+/** Predicts all rows of the box; the table shows the first answers early, and all at the end. */
 async function answer(signal) {
   const { server } = state;
-  const rows = box.look();
+  const rows = box.check();
   const readable = rows.filter((row) => !row.error);
-  const take = () => {
+  const takeAnswers = () => {
     for (const row of readable) {
       row.answer ??= server.answers.get(row.sequence) ?? null;
       if (row.answer?.valid === false) {
@@ -106,39 +109,38 @@ async function answer(signal) {
     }
   };
   mutations.close();
-  Object.assign(state, { rows, shown: ROWS });
+  Object.assign(state, { rows, limit: ROWS });
   part("progress").value = 0;
-  let drawn = false;
-  const progress = (done, all) => {
-    Object.assign(part("progress"), { max: all, value: done });
-    say(`${done.toLocaleString("en")} of ${count(all, "sequence")} predicted …`);
-    if (drawn || signal.aborted) return;
-    drawn = true;
-    take();
+  let isDrawn = false;
+  const progress = (value, max) => {
+    Object.assign(part("progress"), { max, value });
+    notify(`${value.toLocaleString("en")} of ${count(max, "sequence")} predicted …`);
+    if (isDrawn || signal.aborted) return;
+    isDrawn = true;
+    takeAnswers();
     show();
   };
   try {
-    const wanted = readable.map((row) => row.sequence);
-    await requests.predict(server, wanted, { signal, progress, notice: say });
+    const batch = readable.map((row) => row.sequence);
+    await requests.predict(server, batch, { signal, progress, notify });
   } finally {
     if (!signal.aborted || state.rows === rows) {
-      take();
+      takeAnswers();
       show();
     }
   }
 }
 
 function finish() {
-  const bad = state.rows.filter((row) => row.error).length;
-  const done = state.rows.length - bad;
-  const unread = bad ? `; ${bad.toLocaleString("en")} cannot be read` : "";
-  say(`${count(done, "sequence")} predicted${unread}.`);
+  const errors = state.rows.filter((row) => row.error).length;
+  const summary = errors ? `; ${errors.toLocaleString("en")} cannot be read` : "";
+  notify(`${count(state.rows.length - errors, "sequence")} predicted${summary}.`);
   part("results").scrollIntoView({ block: "start" });
 }
 
-function busy(going) {
-  if (!going && document.activeElement === part("cancel")) part("predict").focus();
-  part("work").hidden = !going;
+function setBusy(isBusy) {
+  if (!isBusy && document.activeElement === part("cancel")) part("predict").focus();
+  part("work").hidden = !isBusy;
   part("progress").removeAttribute("value");
 }
 
@@ -146,53 +148,56 @@ function busy(going) {
 
 function show() {
   part("results").hidden = !state.rows.some((row) => row.answer || row.error);
-  state.all = table.columns(state.server, state.rows, choose);
-  if (!state.all.some((column) => column.key === state.sort.key)) state.sort = { key: "" };
-  const by = state.all.find((column) => column.key === state.sort.key);
-  state.order = table.sorted(state.rows, by, state.sort.descending);
-  table.head(part("table").tHead, state.all, state.sort, sort);
+  state.columns = table.columns(state.server, state.rows, select);
+  if (!state.columns.some((column) => column.key === state.sort.key)) state.sort = { key: "" };
+  const sortColumn = state.columns.find((column) => column.key === state.sort.key);
+  state.order = table.sortRows(state.rows, sortColumn, state.sort.descending);
+  table.head(part("table").tHead, state.columns, state.sort, sort);
   part("legend").textContent = legend();
   showRows();
 }
 
 function showRows() {
-  table.body(part("table").tBodies[0], state.order.slice(0, state.shown), state.all);
-  const rest = state.order.length - state.shown;
-  part("more").hidden = rest <= 0;
-  part("more").textContent = `Show ${Math.min(rest, ROWS)} more of ${rest.toLocaleString("en")}`;
+  table.body(part("table").tBodies[0], state.order.slice(0, state.limit), state.columns);
+  const remaining = state.order.length - state.limit;
+  part("more").hidden = remaining <= 0;
+  part("more").textContent =
+    `Show ${Math.min(remaining, ROWS)} more of ${remaining.toLocaleString("en")}`;
 }
 
 function legend() {
   const { card } = state.server;
-  const told = ["Choose a name to see what single changes would do.",
-    "Predictions are on the scale of the measurements that the model learned from."];
-  const has = (key) => state.all.some((column) => column.key === key);
+  const sentences = ["Select a name to see the effects of single mutations.",
+    "Predictions are on the scale of the training data."];
+  const has = (key) => state.columns.some((column) => column.key === key);
   if (has("interval") && card?.coverage) {
-    told.push(`Of such intervals, ${Math.round(card.coverage * 100)} % hold the measured value.`);
+    const percent = Math.round(card.coverage * 100);
+    sentences.push(`${percent} % of such intervals contain the measured value.`);
   }
-  if (has("spread")) told.push("Spread: how far the networks disagree (standard deviation).");
+  if (has("spread")) sentences.push("Spread: standard deviation between the networks.");
   if (has("measured")) {
-    told.push(`Among measured: the share of ${card.measured.n.toLocaleString("en")} measured ` +
-      `sequences (${card.measured.of}) whose expression is lower.`);
+    sentences.push("Percentile: percentage of the " +
+      `${card.measured.n.toLocaleString("en")} measured sequences (${card.measured.of}) whose ` +
+      "expression is lower.");
   }
-  return told.join(" ");
+  return sentences.join(" ");
 }
 
 function sort(column) {
-  const again = state.sort.key === column.key;
-  const descending = again ? !state.sort.descending : Boolean(column.numeric);
+  const isSameColumn = state.sort.key === column.key;
+  const descending = isSameColumn ? !state.sort.descending : Boolean(column.numeric);
   state.sort = { key: column.key, descending };
   show();
-  const place = state.all.findIndex((one) => one.key === column.key);
-  part("table").tHead.rows[0].cells[place].firstElementChild.focus();
+  const index = state.columns.findIndex(({ key }) => key === column.key);
+  part("table").tHead.rows[0].cells[index].firstElementChild.focus();
 }
 
-function choose(row) {
-  const named = { ...row, name: table.title(row) };
-  mutations.open(state.server, named, { length: rule().length, flanks: flanks() });
+function select(row) {
+  const rowWithTitle = { ...row, name: table.title(row) };
+  mutations.open(state.server, rowWithTitle, { length: rule().length, flanks: flanks() });
 }
 
-// === What is pressed ===
+// === Buttons and keys ===
 
 function listen() {
   part("form").addEventListener("submit", (event) => {
@@ -205,12 +210,12 @@ function listen() {
   part("cancel").addEventListener("click", () => state.stop?.abort());
   part("example").addEventListener("click", () => {
     const { left, right } = FLANKS;
-    const whole = (core) => (flanks() ? core : left + core + right);
-    box.add(EXAMPLE.map(([name, core]) => `${name}\t${whole(core)}\n`).join(""));
+    const complete = (core) => (flanks() ? core : left + core + right);
+    box.add(EXAMPLE.map(([name, core]) => `${name}\t${complete(core)}\n`).join(""));
   });
   part("more").addEventListener("click", () => {
-    const first = state.shown;
-    state.shown += ROWS;
+    const first = state.limit;
+    state.limit += ROWS;
     showRows();
     part("table").tBodies[0].rows[first].querySelector("button").focus();
   });
@@ -222,7 +227,7 @@ function listen() {
 }
 
 listen();
-box.listen(say);
+box.listen(notify);
 mutations.listen();
-box.look();
-connect().catch(() => {}); // its words are on the page; Predict tries again
+box.check();
+connect().catch(() => {}); // the page shows the message; Predict tries again

@@ -1,51 +1,55 @@
-// Requests to the embedded server or to TensorFlow Serving: the same paths, the same answers.
+// Requests to the embedded server or to TensorFlow Serving, which have the same protocol.
 
 const CHUNK = 512; // sequences in one request
 const ATTEMPTS = 5;
-const LONGEST_WAIT = 30; // seconds between two attempts
+const MAX_WAIT = 30; // seconds between two attempts
 const TIME_LIMIT = 60; // seconds for one request
-const KEPT = 200_000; // answers remembered
+const MAX_ANSWERS = 200_000; // in memory
 
-/** A failure in words for a person. `status` is HTTP's, 0 where no answer came. */
+/** A failure with a message for the user; `status` is that of HTTP, 0 if there was no answer. */
 export class Failure extends Error {
-  constructor(words, status = 0) {
-    super(words);
+  constructor(message, status = 0) {
+    super(message);
     this.status = status;
   }
 }
 
-/** Returns what JSON says, with null for the bare NaN and Infinity that servers write. */
+/** Returns the value of a JSON text, with null for the bare NaN and Infinity of servers. */
 export function parse(text) {
   const tokens = /"(?:[^"\\]|\\.)*"|-?\b(?:NaN|Infinity|inf|nan)\b/g;
   return JSON.parse(text.replace(tokens, (token) => (token[0] === '"' ? token : "null")));
 }
 
-/** Returns which server and model the address of the page names. */
+/** Returns the server and the model that the address of the page asks for. */
 export function address(location) {
-  const asked = new URLSearchParams(location.search);
-  const base = (asked.get("server") || new URL(".", location.href).href).replace(/\/+$/, "");
+  const query = new URLSearchParams(location.search);
+  const base = (query.get("server") || new URL(".", location.href).href).replace(/\/+$/, "");
   if (!/^https?:\/\/[^/]/.test(base)) {
     throw new Failure(`server=${base}: expected an address such as http://localhost:8501`);
   }
-  return { base, model: asked.get("model"), elsewhere: new URL(base).origin !== location.origin };
+  return { base, model: query.get("model"), isForeign: new URL(base).origin !== location.origin };
 }
 
-/** Returns the newest version of the model that is served, and its card (null where the server
- * has none, as TensorFlow Serving). */
-export async function connect({ base, model, elsewhere }) {
-  const server = { base, elsewhere, name: model, version: "", card: null, answers: new Map() };
+/** Returns the newest version of the model that the server has, and its card (null if the server
+ * has none, such as TensorFlow Serving). */
+export async function connect({ base, model, isForeign }) {
+  const server = { base, isForeign, name: model, version: "", card: null, answers: new Map() };
   server.name ||= await modelName(server);
   const path = `/v1/models/${encodeURIComponent(server.name)}`;
-  const told = await fetchOnce(server, path);
-  const ready = (told.model_version_status ?? []).filter((one) => one.state === "AVAILABLE");
-  if (!ready.length) throw new Failure(`${server.name}: no version is ready at ${base}.`, 503);
-  server.version = ready.map((one) => one.version).sort((a, b) => b - a)[0];
+  const { model_version_status: statuses = [] } = await fetchOnce(server, path);
+  const versions = statuses.filter((status) => status.state === "AVAILABLE")
+    .map((status) => status.version);
+  if (!versions.length) {
+    throw new Failure(`${server.name}: no version is available at ${base}.`, 503);
+  }
+  server.version = versions.sort((a, b) => b - a)[0];
   server.path = `${path}/versions/${server.version}`;
   try {
     server.card = await fetchOnce(server, `${server.path}/card`);
   } catch (failure) {
-    // A refused path has no CORS headers everywhere, so that elsewhere it may look like no answer.
-    if (failure.status !== 404 && failure.status !== 400 && !elsewhere) throw failure;
+    // The refusal of a path may lack CORS headers, so that from a foreign server it may look like
+    // no answer.
+    if (failure.status !== 404 && failure.status !== 400 && !isForeign) throw failure;
   }
   return server;
 }
@@ -54,42 +58,44 @@ async function modelName(server) {
   try {
     return (await fetchOnce(server, "/v1/models")).models[0];
   } catch (failure) {
-    if (!server.elsewhere) throw failure;
-    throw new Failure(`${failure.message} If it is TensorFlow Serving, also name the model: add ` +
+    if (!server.isForeign) throw failure;
+    throw new Failure(`${failure.message} If it is TensorFlow Serving, name the model, too: add ` +
       "&model=NAME to the address of this page.", failure.status);
   }
 }
 
-/** Returns for each sequence what the model answers, {expression, valid, …}; asks for each once.
+/** Returns the answer of the model to each sequence, {expression, valid, …}; asks for each once.
  *
- * `progress` is called with the number of sequences done after each request, `notice` with words
- * while it waits for a busy server. What was answered before a failure is remembered. */
-export async function predict(server, sequences, { signal, progress = () => {}, notice }) {
-  if (server.answers.size > KEPT) server.answers.clear();
-  const wanted = [...new Set(sequences)].filter((one) => !server.answers.has(one));
-  for (let start = 0; start < wanted.length; start += CHUNK) {
-    const chunk = wanted.slice(start, start + CHUNK);
+ * `progress` is called after each request with the number of sequences that have an answer,
+ * `notify` with a message while it waits for a busy server. Answers from before a failure stay in
+ * memory. */
+export async function predict(server, sequences, { signal, progress = () => {}, notify }) {
+  if (server.answers.size > MAX_ANSWERS) server.answers.clear();
+  const missing = [...new Set(sequences)].filter((sequence) => !server.answers.has(sequence));
+  for (let start = 0; start < missing.length; start += CHUNK) {
+    const chunk = missing.slice(start, start + CHUNK);
     const body = JSON.stringify({ signature_name: "serving_default", instances: chunk });
-    const told = await patiently(server, `${server.path}:predict`, { body, signal, notice });
-    if (told.predictions?.length !== chunk.length) {
-      throw new Failure(`${server.name} does not answer as a promoter model does.`);
+    const path = `${server.path}:predict`;
+    const { predictions } = await fetchPatiently(server, path, { body, signal, notify });
+    if (predictions?.length !== chunk.length) {
+      throw new Failure(`${server.name} does not answer like a promoter model.`);
     }
-    chunk.forEach((one, i) => server.answers.set(one, told.predictions[i]));
-    progress(start + chunk.length, wanted.length);
+    chunk.forEach((sequence, i) => server.answers.set(sequence, predictions[i]));
+    progress(start + chunk.length, missing.length);
   }
-  return sequences.map((one) => server.answers.get(one));
+  return sequences.map((sequence) => server.answers.get(sequence));
 }
 
-async function patiently(server, path, { body, signal, notice }) {
+async function fetchPatiently(server, path, { body, signal, notify }) {
   for (let attempt = 1; ; attempt++) {
     try {
       return await fetchOnce(server, path, { body, signal });
     } catch (failure) {
       const busy = failure.status === 503 || failure.status === 429;
       if (!busy || attempt === ATTEMPTS) throw failure;
-      const wait = Math.min(failure.retryAfter ?? 2 ** (attempt - 1), LONGEST_WAIT);
+      const wait = Math.min(failure.retryAfter ?? 2 ** (attempt - 1), MAX_WAIT);
       const attempts = `attempt ${attempt + 1} of ${ATTEMPTS}`;
-      notice(`The server is busy; trying again in ${wait} s (${attempts}).`);
+      notify(`The server is busy; trying again in ${wait} s (${attempts}).`);
       await pause(wait, signal);
     }
   }
@@ -99,11 +105,11 @@ async function fetchOnce(server, path, { body, signal } = {}) {
   const control = new AbortController();
   const stop = () => control.abort();
   signal?.addEventListener("abort", stop);
-  const clock = setTimeout(stop, TIME_LIMIT * 1000);
+  const timer = setTimeout(stop, TIME_LIMIT * 1000);
   try {
     signal?.throwIfAborted();
-    // As text/plain, a browser asks another server without asking for leave first.
-    const headers = { "Content-Type": server.elsewhere ? "text/plain" : "application/json" };
+    // With text/plain, a browser asks a foreign server without a preflight request.
+    const headers = { "Content-Type": server.isForeign ? "text/plain" : "application/json" };
     const options = body ? { method: "POST", body, headers } : {};
     const reply = await fetch(server.base + path, { ...options, signal: control.signal });
     const text = await reply.text();
@@ -114,37 +120,40 @@ async function fetchOnce(server, path, { body, signal } = {}) {
     if (control.signal.aborted) {
       throw new Failure(`The server did not answer within ${TIME_LIMIT} s.`);
     }
-    if (error instanceof SyntaxError) throw new Failure(`${server.base}${path} answers no JSON.`);
-    throw new Failure(silence(server));
+    if (error instanceof SyntaxError) {
+      throw new Failure(`The answer of ${server.base}${path} is not JSON.`);
+    }
+    throw new Failure(noAnswer(server));
   } finally {
-    clearTimeout(clock);
+    clearTimeout(timer);
     signal?.removeEventListener("abort", stop);
   }
 }
 
 function refusal(server, reply, text) {
-  let words = text.slice(0, 300);
+  let message = text.slice(0, 300);
   try {
-    words = parse(text).error ?? words;
-  } catch { /* no JSON: the text as it is */ }
-  const failure = new Failure(`The server answers ${reply.status}: ${words}`, reply.status);
+    message = parse(text).error ?? message;
+  } catch { /* not JSON: the text as it is */ }
+  const failure = new Failure(`The server answers ${reply.status}: ${message}`, reply.status);
   const wait = Number.parseFloat(reply.headers.get("Retry-After"));
   if (wait >= 0) failure.retryAfter = wait;
   return failure;
 }
 
-function silence(server) {
-  return server.elsewhere
-    ? `No answer from ${server.base}. Either nothing listens there, or it does not answer other ` +
-      "pages: start TensorFlow Serving with --rest_api_enable_cors_support=true."
+function noAnswer(server) {
+  return server.isForeign
+    ? `No answer from ${server.base}. Either no server runs there, or it does not allow other ` +
+      "pages to read its answers: start TensorFlow Serving with " +
+      "--rest_api_enable_cors_support=true."
     : "The server does not answer. Is camformer-tf serve still running?";
 }
 
 function pause(seconds, signal) {
   return new Promise((resolve, reject) => {
-    const clock = setTimeout(resolve, seconds * 1000);
+    const timer = setTimeout(resolve, seconds * 1000);
     signal?.addEventListener("abort", () => {
-      clearTimeout(clock);
+      clearTimeout(timer);
       reject(signal.reason);
     });
   });
