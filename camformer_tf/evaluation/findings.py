@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -11,7 +12,9 @@ import pandas as pd
 from camformer_tf import recipe
 from camformer_tf.data import manifest
 from camformer_tf.evaluation import pairing
-from camformer_tf.model import calibrations
+
+if TYPE_CHECKING:
+    from camformer_tf.model import calibrations
 
 # Thresholds: a smaller difference is not worth a sentence.
 _RISE = 0.02  # of the validation loss, as a fraction of its minimum

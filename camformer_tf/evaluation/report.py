@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -15,8 +16,10 @@ from camformer_tf.data import manifest
 from camformer_tf.evaluation import challenge, findings, pairing, sections
 from camformer_tf.evaluation import compare as comparing
 from camformer_tf.metrics import dream as dream2022
-from camformer_tf.model import calibrations
 from camformer_tf.pages import page
+
+if TYPE_CHECKING:
+    from camformer_tf.model import calibrations
 
 
 def report(
@@ -184,6 +187,8 @@ def _calibration(run_dir: Path) -> calibrations.Calibration | None:
     path = run_dir / rundir.CALIBRATION
     if not path.is_file():
         return None
+    from camformer_tf.model import calibrations  # imports Keras, which takes seconds
+
     return calibrations.load(path, rundir.replicates(run_dir) or [run_dir])
 
 

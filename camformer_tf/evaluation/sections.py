@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
 from camformer_tf.evaluation import challenge, pairing, scoring
 from camformer_tf.metrics import dream
-from camformer_tf.model import calibrations
 from camformer_tf.pages import page, plot
+
+if TYPE_CHECKING:
+    from camformer_tf.model import calibrations
 
 _RESAMPLES = 200  # for the intervals of the scores
 _EXTREMES = 10
