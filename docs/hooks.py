@@ -50,13 +50,12 @@ def on_page_markdown(markdown, page, config, files):
     path = {target: source for source, target in PAGES.items()}.get(uri, f"docs/{uri}")
 
     def change(match: re.Match) -> str:
-        text, target, anchor = match.groups(default="")
-        target = posixpath.normpath(posixpath.join(posixpath.dirname(path), target))
-        target = PAGES.get(target, target.removeprefix("docs/"))
+        text, link, anchor = match.groups(default="")
+        source = posixpath.normpath(posixpath.join(posixpath.dirname(path), link))
+        target = PAGES.get(source, source.removeprefix("docs/"))
         if files.get_file_from_path(target) is None:
-            if (ROOT / target).exists():
-                return text  # in the repository, not on the site
-            return match[0]  # broken; mkdocs reports it
+            # In the repository and not on the site; or broken, which mkdocs reports.
+            return text if (ROOT / source).exists() else match[0]
         return f"[{text}]({posixpath.relpath(target, posixpath.dirname(uri) or '.')}{anchor})"
 
     return re.sub(r"\[([^\]]*)\]\((?!\w+:|#)([^)#\s]+)(#[^)]*)?\)", change, markdown)
