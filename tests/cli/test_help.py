@@ -12,7 +12,7 @@ import camformer_tf
 from camformer_tf import cli, recipe
 
 COMMANDS = cli.main.commands
-OUTPUT_OPTIONS = {"quiet", "as_json", "help"}  # of the command line only
+SHELL_ONLY = {"as_json", "help", "opens", "quiet"}  # options without a parameter in Python
 PYTHON_ONLY = {"report"}  # progress
 
 
@@ -64,7 +64,7 @@ def test_the_example_of_a_command_parses(name):
 @pytest.mark.parametrize("name", COMMANDS)
 def test_a_command_has_the_parameters_of_its_public_function(name):
     assert name.replace("-", "_") in camformer_tf.__all__
-    parameters = {param.name for param in COMMANDS[name].params} - OUTPUT_OPTIONS
+    parameters = {param.name for param in COMMANDS[name].params} - SHELL_ONLY
     assert parameters == keywords(name) - PYTHON_ONLY
 
 
