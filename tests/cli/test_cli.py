@@ -120,7 +120,7 @@ MISTAKES = {
     ),
     "no checkpoint": (["import-torch", "absent.pt", "smoke", "m.keras"], "absent.pt: no such file"),
     "unknown network": (["import-torch", "x.pt", "smoky", "m.keras"], "Did you mean smoke?"),
-    "no run": (["export", "there", "out"], "there: no best.keras in it"),
+    "no run": (["export", "there", "out"], "there: there is no best.keras in it"),
     "no table": (["evaluate", "absent.tsv"], "absent.tsv: cannot be read"),
     "no model": (["predict", "absent", "good.txt", "out"], "absent: no such file or directory"),
 }
