@@ -5,7 +5,7 @@ import pytest
 
 from camformer_tf.simulation import simulate
 
-pytest_plugins = ["support.untrained"]
+pytest_plugins = ["support.served", "support.untrained"]
 
 hypothesis.settings.register_profile("no deadline", deadline=None)  # busy machines are slow
 hypothesis.settings.load_profile("no deadline")

@@ -24,7 +24,7 @@ ROOMS = {  # each with the rooms that it imports, no more and no fewer
     "tuning": {"base", "data", "model", "pages", "training"},
     "export": {"base", "data", "model"},
     "server": {"base"},
-    "client": {"base", "data"},
+    "client": {"base", "data", "model"},
     "cli": {
         *("base", "client", "data", "evaluation", "export", "model", "server", "simulation"),
         *("training", "tuning"),

@@ -7,96 +7,93 @@ from typing import Any
 
 import click
 
-from camformer_tf import recipe, remote
+from camformer_tf import files, recipe, remote
 from camformer_tf.cli import group
 
 
-def _columns(sequence: str | None, expression: str | None) -> dict[str, str] | None:
-    if expression and not sequence:
-        raise click.UsageError("--expression-column goes with --sequence-column.")
-    named = {"sequence": sequence, "expression": expression}
-    return {role: name for role, name in named.items() if name} or None
-
-
-def _leave_out(options: dict, names: tuple[str, ...]) -> None:
-    """Takes out options that do not go with the others, and refuses them if they were given."""
+def _refuse(names: tuple[str, ...], reason: str) -> None:
+    """Raises UsageError if one of these options was used."""
     context = click.get_current_context()
     for name in names:
         if context.get_parameter_source(name) is not click.core.ParameterSource.DEFAULT:
             flag = next(p.opts[0] for p in context.command.params if p.name == name)
-            way = "without" if context.params.get("server") else "with"
-            raise click.UsageError(f"{flag} goes {way} --server.")
-        del options[name]
+            raise click.UsageError(f"{flag} {reason}")
 
 
-@click.command()
-@click.argument("models", metavar="[MODEL...]", nargs=-1, type=group.PATH)
+@group.command("predict", example="camformer-tf predict runs/mini test.txt predictions.tsv")
+@click.argument("models", metavar="[MODEL...]", nargs=-1)
 @click.argument("source", metavar="INPUT", type=group.ANY_PATH)
-@click.argument("out", type=group.PATH)
-@group.option(
-    "--server", metavar="URL", help="Ask a server, http:// or grpc://, in place of MODEL."
-)
+@click.argument("out", type=group.OUTPUT)
+@group.option("--server", metavar="URL", help="Server to ask, http:// or grpc://, as MODEL.")
 @group.option(
     "--format",
-    "kind",
-    default="tsv",
     type=click.Choice(["tsv", "csv", "parquet", "dream-json"]),
-    help="Of OUT; dream-json: row → prediction, as the challenge wants it.",
+    help="Format of OUT. Default: by its suffix (.csv, .parquet, .json), else tsv.",
 )
-@group.option("--split", help="Which split, if INPUT is a records directory.")
-@group.option("--sequence-column", help="For tables with a header: the column of sequences.")
-@group.option("--expression-column", help="For tables with a header: the column of expressions.")
-@group.option("--keys", type=group.PATH, help="For dream-json: a JSON with the rows to write.")
+@group.option("--split", help="Split to predict, if INPUT is a records directory.")
+@group.option("--sequence-column", "sequence", help="Column of the sequences, in a table.")
+@group.option("--expression-column", "expression", help="Column of the expressions, in a table.")
+@group.option("--keys", type=group.PATH, help="JSON with the rows to write as dream-json.")
 @group.option(
     "--calibration",
-    "calibrated",
     type=group.PATH,
-    help="A calibration of these models; by default the one in the run.",
+    help="Calibration of these models. Default: the one in the run.",
 )
-@group.option("--batch-size", default=recipe.PREDICT_BATCH_SIZE, type=click.IntRange(1))
-@group.option("--precision", default="float32", type=click.Choice(["float32", "mixed_bfloat16"]))
-@group.option("--concurrency", default=4, type=click.IntRange(1), help="Requests at a time.")
+@group.option(
+    "--batch-size",
+    default=recipe.PREDICT_BATCH_SIZE,
+    type=click.IntRange(1),
+    help="Sequences per batch, or per request.",
+)
+@group.option(
+    "--precision",
+    default="float32",
+    type=click.Choice(["float32", "mixed_bfloat16"]),
+    help="Precision of the convolutions.",
+)
+@group.option(
+    "--concurrency",
+    default=4,
+    type=click.IntRange(1),
+    help="Requests to a server at the same time.",
+)
 @group.option(
     "--timeout",
     default=60.0,
     type=click.FloatRange(0, min_open=True),
-    help="Seconds for an answer of the server.",
+    help="Seconds for each answer of a server.",
 )
+@group.overwrite
 @group.quiet
 def predict(
-    models: tuple[Path, ...],
-    source: Path,
+    models: tuple[str, ...],
+    source: Path | remote.Remote,
     out: Path,
     server: str | None,
-    sequence_column: str | None,
-    expression_column: str | None,
-    **options,
+    **options: Any,
 ) -> None:
-    """Predict INPUT with MODEL into the table OUT; with several, the mean and its spread.
+    """Predict sequences, into a table.
 
-    MODEL is a run directory, a run of replicates, a .keras file or an export directory; or none, if
-    a server is asked. INPUT is text, FASTA, a .csv or .tsv table with a header, - or a records
-    directory.
+    MODEL is a run directory, a run of replicates, a .keras file, an export directory, or the URL of
+    a server; with several, the table has their mean and its spread. INPUT is text, FASTA, a .csv or
+    .tsv table with a header, - for standard input, or a records directory. OUT may be -, standard
+    output.
     """
     if bool(models) == bool(server):
         raise click.UsageError("Name MODEL, or --server and no MODEL.")
-    _leave_out(options, ("calibrated", "precision") if server else ("concurrency", "timeout"))
-    options |= {"columns": _columns(sequence_column, expression_column)}
-    group.start_tensorflow()
-    from camformer_tf.client import client
-    from camformer_tf.model import inference, predict
-
-    if server:
-        count = client.to_file(server, source, out, report=group.report(), **options)
+    entries = (server,) if server else models
+    if any("://" in entry for entry in entries):
+        _refuse(("calibration", "precision"), "cannot be used with a server.")
     else:
-        model = inference.load(
-            models,
-            calibration=options.pop("calibrated"),
-            batch_size=options.pop("batch_size"),
-            precision=options.pop("precision"),
-        )
-        count = predict.to_file(model, source, out, report=group.report(), **options)
-    click.echo(f"{out}: {count:,} predictions")
+        _refuse(("concurrency", "timeout"), "is for servers: --server, or a URL as MODEL.")
+    if options["expression"] and not options["sequence"]:
+        raise click.UsageError("--expression-column goes with --sequence-column.")
+    group.start_tensorflow()
+    from camformer_tf.client import predict
+
+    count = predict.predict(entries, str(source), out, report=group.report(), **options)
+    to_stdout = out == files.STANDARD_OUTPUT
+    click.echo(f"{'' if to_stdout else f'{out}: '}{count:,} predictions", err=to_stdout)
 
 
 @group.command("calibrate", example="camformer-tf calibrate runs/mini tfrecords/mine --split test")

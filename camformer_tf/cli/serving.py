@@ -159,19 +159,23 @@ def serve(export_dir: Path, **options: Any) -> None:
         running.wait()
 
 
-@click.command("serve-check")
+@group.command("serve-check", example="camformer-tf serve-check http://127.0.0.1:8501 exports/mini")
 @click.argument("url")
 @click.argument("export_dir", type=group.PATH)
 @group.option(
-    "--timeout", default=60.0, type=click.FloatRange(0, min_open=True), help="Seconds an answer."
+    "--timeout",
+    default=60.0,
+    type=click.FloatRange(0, min_open=True),
+    help="Seconds for each answer.",
 )
 @group.quiet
 def serve_check(url: str, export_dir: Path, timeout: float) -> None:
-    """Ask the server at URL, http:// or grpc://, the golden sequences of EXPORT_DIR.
+    """Compare a server with its export.
 
-    Any difference to what was exported is an error.
+    The golden sequences of EXPORT_DIR are sent to the server at URL, http:// or grpc://. An answer
+    that differs from the exported one is an error.
     """
     group.start_tensorflow()
     from camformer_tf.client import check
 
-    click.echo(check.check(url, export_dir, timeout=timeout).summary())
+    click.echo(check.serve_check(url, export_dir, timeout=timeout).summary())

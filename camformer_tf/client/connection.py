@@ -1,16 +1,19 @@
-"""A served model: its address, and what it can be asked."""
+"""A served model: its address, and what a client can ask it."""
 
 from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from typing import Protocol
 
 import numpy as np
 
 from camformer_tf import errors
 
 NAME = "camformer"  # of a served model that a URL does not name
+TIMEOUT, RETRIES = 60.0, 5
+
 _URL = re.compile(
     r"(?P<scheme>https?|grpc)://(?P<host>[^/\s]+)"
     r"(?:/v1/models/(?P<name>[^/:\s]+)(?:/versions/(?P<version>\d+))?)?/?"
@@ -19,50 +22,90 @@ _URL = re.compile(
 
 @dataclasses.dataclass(frozen=True)
 class Address:
-    """Where a model is served. `host`: with its port; `version`: None is the server's choice."""
+    """Where a model is served.
+
+    Attributes:
+        scheme: http, https or grpc.
+        host: the host with its port.
+        name: the name of the model on that server.
+        version: None if the server decides.
+    """
 
     scheme: str
     host: str
     name: str = NAME
     version: int | None = None
 
+    @classmethod
+    def from_url(cls, url: str) -> Address:
+        """Returns the address in a URL: SCHEME://HOST:PORT[/v1/models/NAME[/versions/N]].
+
+        Raises:
+            errors.UserError: it is not such a URL.
+        """
+        match = _URL.fullmatch(url)
+        if not match:
+            raise errors.UserError(
+                f"{url}: expected the URL of a server, such as http://127.0.0.1:8501 or "
+                "grpc://127.0.0.1:8500, optionally followed by /v1/models/NAME/versions/N."
+            )
+        version = int(match["version"]) if match["version"] else None
+        return cls(match["scheme"], match["host"], match["name"] or NAME, version)
+
     def __str__(self) -> str:
         version = "" if self.version is None else f"/versions/{self.version}"
         return f"{self.scheme}://{self.host}/v1/models/{self.name}{version}"
 
 
-@dataclasses.dataclass(frozen=True)
-class Connection:
-    """What a served model can be asked, from several threads at once. Each raises UserError where
-    the server does not answer, or refuses.
+class Connection(Protocol):
+    """A served model, which several threads may ask at once.
 
-    predict: N sequences → the outputs of `serving_default` by name, (N,) each.
-    regress: N sequences → expression float32 (N,), by the Regress API.
-    versions: → the numbers of those that are available.
-    signatures: → the names of the model's signatures.
-    card: → the model card; None where the server has none to give, as TensorFlow Serving has not.
+    Each method raises UserError if the server does not answer, or refuses.
     """
 
-    address: Address
-    predict: Callable[[Sequence[str]], dict[str, np.ndarray]]
-    regress: Callable[[Sequence[str]], np.ndarray]
-    versions: Callable[[], list[int]]
-    signatures: Callable[[], list[str]]
-    card: Callable[[], dict | None]
+    @property
+    def address(self) -> Address:
+        """The address of the model."""
+        ...
+
+    def predict(self, sequences: Sequence[str]) -> dict[str, np.ndarray]:
+        """Returns the outputs of `serving_default` for N sequences, by name, (N,) each."""
+        ...
+
+    def regress(self, sequences: Sequence[str]) -> np.ndarray:
+        """Returns the expression of N sequences, float32 (N,), by the Regress API."""
+        ...
+
+    def versions(self) -> list[int]:
+        """Returns the numbers of the versions that are available, in ascending order."""
+        ...
+
+    def signatures(self) -> list[str]:
+        """Returns the names of the model's signatures."""
+        ...
+
+    def length(self) -> int | None:
+        """Returns the number of letters that the model reads; None if its metadata has none."""
+        ...
+
+    def card(self) -> dict | None:
+        """Returns the model card; None if the server has none, as TensorFlow Serving."""
+        ...
 
 
-def address(url: str) -> Address:
-    """Returns what a URL means: SCHEME://HOST:PORT[/v1/models/NAME[/versions/N]], the scheme http,
-    https or grpc.
+def check_outputs(
+    address: Address, outputs: dict[str, np.ndarray], count: int
+) -> dict[str, np.ndarray]:
+    """Returns the outputs of a served model for N sequences.
 
     Raises:
-        errors.UserError: it means nothing of this kind.
+        errors.UserError: they have no `expression`, or are not N.
     """
-    found = _URL.fullmatch(url)
-    if not found:
+    counts = {len(values) for values in outputs.values()}
+    if "expression" not in outputs or counts != {count}:
+        names = ", ".join(f"{name}: {len(values)}" for name, values in outputs.items())
         raise errors.UserError(
-            f"{url}: expected a server such as http://127.0.0.1:8501 or grpc://127.0.0.1:8500, "
-            "with /v1/models/NAME/versions/N behind it if wanted."
+            f"{address}: expected expression of {count} sequences, found the outputs "
+            f"{names or 'none'}. Is it a model of `camformer-tf export`?"
         )
-    version = found["version"] and int(found["version"])
-    return Address(found["scheme"], found["host"], found["name"] or NAME, version)
+    return outputs

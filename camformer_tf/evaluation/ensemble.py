@@ -40,7 +40,8 @@ def calibrate(
 
     Args:
         models: run directories, runs of replicates, .keras files or export directories.
-        measured: sequences with expressions that no model was trained on; see `predict.to_file`.
+        measured: sequences with expressions that no model was trained on; see
+            `camformer_tf.predict`.
         out: file to write; by default calibration.json in the run, if there is one run.
         split: split of a records directory.
         sequence: column of the sequences, for a table with a header.

@@ -1,4 +1,4 @@
-"""Runs become one served model: SavedModel, ONNX or LiteRT, whose answers are checked."""
+"""Runs become one model for other programs, whose answers are checked."""
 
 from __future__ import annotations
 
@@ -8,22 +8,12 @@ import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-import keras
 import numpy as np
 import tensorflow as tf
 
-from camformer_tf import errors, exportdir, files, recipe
+from camformer_tf import errors, exportdir, files
 from camformer_tf.data import rows, sequence
-from camformer_tf.export import card, formats, golden, graph, savedmodel, warmup
-from camformer_tf.model import (
-    calibrations,
-    engines,
-    inference,
-    keras_file,
-    lookup,
-    predictors,
-    rescnn,
-)
+from camformer_tf.export import card, formats, golden, graph, members, savedmodel, warmup
 
 FORMATS = ("savedmodel", *formats.FILES)
 
@@ -62,24 +52,22 @@ def export(
 
     Raises:
         errors.UserError: a path that is not a model, models that do not go together, a calibration
-            of another ensemble, a version that exists, an extra that is not installed, or answers
-            that differ from the models'.
+            of another ensemble, an unknown format, a version that exists, an extra that is not
+            installed, or answers that differ from the models'.
     """
+    if format not in FORMATS:
+        raise errors.UserError(f"format {format!r}: expected one of {', '.join(FORMATS)}.")
     entries = [models] if isinstance(models, str | os.PathLike) else models
     model_paths = [Path(entry) for entry in entries]
     out_dir = Path(out_dir)
     target = _target(out_dir, version, overwrite)
-    fit = inference.find_calibration(model_paths, Path(calibration) if calibration else None)
-    paths = inference.member_paths(model_paths)
-    networks, settings = zip(*map(_load_network, paths), strict=True)
-    model = _build_model(paths, networks, settings, fit)
-    validation = card.read_validation(paths[0])
+    ensemble = members.load(model_paths, Path(calibration) if calibration else None)
+    model = ensemble.fold()
+    validation = card.read_validation(ensemble.paths[0])
     golden_predictions = golden.build(
-        [_reference_model(*pair) for pair in zip(networks, settings, strict=True)],
-        fit,
-        card.flanks(validation),
+        ensemble.reference_engines(), model.calibration, card.flanks(validation)
     )
-    model_card = card.build(model, settings[0], validation)
+    model_card = card.build(model, ensemble.settings[0], validation)
     new_version = files.new_folder(target, overwrite=overwrite, marker=exportdir.MODEL_CARD)
     with _versions_folder(out_dir), new_version as folder:
         _write_model(folder, model, format, golden_predictions)
@@ -109,53 +97,6 @@ def _versions_folder(out_dir: Path) -> Iterator[None]:
         if is_new:
             with contextlib.suppress(OSError):  # it is not empty
                 out_dir.rmdir()
-
-
-def _load_network(path: Path) -> tuple[keras.Model, recipe.Recipe]:
-    if exportdir.newest(path):
-        raise errors.UserError(
-            f"{path}: is an export already. Export the run or .keras file that it was made from."
-        )
-    saved = keras_file.load(path)
-    if saved.is_custom:
-        raise errors.UserError(
-            f"{path}: has a network of its own, and an export holds a recipe's. Export it with "
-            "Keras: keras.models.load_model(…).export(…)."
-        )
-    return saved.network, saved.settings
-
-
-def _build_model(
-    paths: Sequence[Path],
-    networks: Sequence[keras.Model],
-    settings: Sequence[recipe.Recipe],
-    calibration: calibrations.Calibration | None,
-) -> graph.ServedModel:
-    """Returns the folded networks of members that read the same sequences and channels."""
-    rules = [engines.rule(member) for member in settings]
-    inference.check_rules([(str(path), rule) for path, rule in zip(paths, rules, strict=True)])
-    encoding = settings[0].data.encoding
-    for path, member in zip(paths, settings, strict=True):
-        if member.data.encoding != encoding:
-            raise errors.UserError(
-                f"{path}: its encoding is {member.data.encoding}, that of the first model is "
-                f"{encoding}. Models of one export share an encoding; export each alone."
-            )
-    folded_networks = []
-    for network, member in zip(networks, settings, strict=True):
-        folded_network = rescnn.from_recipe(member, folded=True)
-        rescnn.fold(network, folded_network)
-        folded_network.trainable = False
-        folded_networks.append(folded_network)
-    lookups = tuple(map(lookup.of, folded_networks, settings))
-    rule = engines.rule(settings[0])
-    return graph.ServedModel(tuple(folded_networks), lookups, encoding, rule, calibration)
-
-
-def _reference_model(network: keras.Model, settings: recipe.Recipe) -> engines.Engine:
-    """Returns a network as it was trained, which shares no shortcut with the export."""
-    predictor = predictors.plain(network, settings.data.encoding)
-    return engines.NetworkEngine(predictor, engines.rule(settings))
 
 
 def _write_model(

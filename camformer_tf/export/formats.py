@@ -1,4 +1,4 @@
-"""An export for other runtimes than TensorFlow: ONNX and LiteRT, channels in, expressions out."""
+"""An export for ONNX Runtime or LiteRT: channels in, expressions out."""
 
 from __future__ import annotations
 
@@ -23,6 +23,11 @@ def write(path: Path, model: graph.ServedModel, kind: str) -> Runtime:
     """Writes a model as a file, and returns it as its own runtime reads it.
 
     The input is `onehot`, float32 (N, L, C); the outputs are those of the signature `onehot`.
+
+    Args:
+        path: the file to write.
+        model: what it computes.
+        kind: one of `FILES`.
 
     Raises:
         errors.UserError: the extra of that name is not installed.

@@ -12,7 +12,7 @@ import camformer_tf
 from camformer_tf import cli, recipe
 
 COMMANDS = cli.main.commands
-SHELL_ONLY = {"as_json", "help", "opens", "quiet"}  # options without a parameter in Python
+SHELL_ONLY = {"as_json", "help", "opens", "quiet", "server"}  # no parameter in Python
 PYTHON_ONLY = {"report"}  # progress
 
 

@@ -9,9 +9,10 @@ import pytest
 import tensorflow as tf
 
 from camformer_tf import cli, errors, exportdir, recipe, rundir
+from camformer_tf.client import predict
 from camformer_tf.data import predictions, rules, sequence
 from camformer_tf.export import export, golden, savedmodel
-from camformer_tf.model import inference, keras_file, predict, rescnn
+from camformer_tf.model import inference, keras_file, rescnn
 
 SETTINGS = recipe.load("smoke")
 RULE = rules.Rule()
@@ -50,6 +51,36 @@ def test_versions_count_up_and_are_not_overwritten_unasked(keras_path, version_d
     assert export.export([keras_path], tmp_path / "e").name == "8"
     with pytest.raises(errors.UserError, match="7: exists already"):
         export.export([keras_path], tmp_path / "e", version=7)
+
+
+def test_a_version_is_replaced_with_overwrite_and_only_by_a_complete_one(
+    keras_path, version_dir, tmp_path, monkeypatch
+):
+    folder = export.export(keras_path, str(tmp_path / "e"), version=3)
+    (folder / exportdir.GOLDEN).write_text("{}")  # to see that the folder is another one
+    result = call("export", keras_path, tmp_path / "e", "--version", 3)
+    assert result.exit_code == 1 and "3: exists already" in result.output
+
+    def fail(*arguments):
+        raise OSError("disk full")
+
+    with monkeypatch.context() as patch, pytest.raises(OSError, match="disk full"):
+        patch.setattr(savedmodel, "write", fail)
+        export.export(keras_path, tmp_path / "e", version=3, overwrite=True)
+    assert (folder / exportdir.GOLDEN).read_text() == "{}"
+    result = call("export", keras_path, tmp_path / "e", "--version", 3, "--overwrite")
+    assert result.exit_code == 0, result.output
+    expected = (version_dir / exportdir.GOLDEN).read_text()
+    assert (folder / exportdir.GOLDEN).read_text() == expected
+    assert [path.name for path in (tmp_path / "e").iterdir()] == ["3"]
+
+
+def test_a_folder_that_is_not_a_version_is_never_replaced(keras_path, tmp_path):
+    (tmp_path / "e" / "3").mkdir(parents=True)
+    (tmp_path / "e" / "3" / "notes.txt").write_text("mine")
+    with pytest.raises(errors.UserError, match="3: .*model_card.json.*not replaced"):
+        export.export(keras_path, tmp_path / "e", version=3, overwrite=True)
+    assert (tmp_path / "e" / "3" / "notes.txt").read_text() == "mine"
 
 
 def test_strings_give_the_predictions_of_the_model(keras_path, serve, promoters):
@@ -118,8 +149,7 @@ def test_predict_writes_the_same_table_by_a_calibrated_ensemble_and_its_export(
     tables = []
     for name, model in (("members", replicates), ("export", ensemble)):
         out = tmp_path / f"{name}.tsv"
-        loaded = inference.load(model, batch_size=8)
-        assert predict.to_file(loaded, tmp_path / "in.txt", out) == 22
+        assert predict.predict(model, tmp_path / "in.txt", out, batch_size=8) == 22
         header, *rows = (line.split("\t") for line in out.read_text().splitlines())
         tables.append(rows)
         assert header == ["sequence", "prediction", "spread", "lower", "upper", "reason"]

@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 
 from camformer_tf import errors, exportdir, recipe
+from camformer_tf.client import predict
 from camformer_tf.data import sequence
 from camformer_tf.export import export, formats
-from camformer_tf.model import inference, keras_file, predict, rescnn
+from camformer_tf.model import inference, keras_file, rescnn
 
 PACKAGES = {"onnx": ("tf2onnx", "onnxruntime"), "litert": ("ai_edge_litert",)}
 
@@ -48,7 +49,7 @@ def test_a_calibrated_ensemble_gives_the_answers_of_its_members(
     assert set(answer) == set(golden["answers"]) - {"valid", "reason"}
 
     (tmp_path / "in.txt").write_text("\n".join(promoters))
-    predict.to_file(inference.load(replicates), tmp_path / "in.txt", tmp_path / "out.tsv")
+    predict.predict(replicates, tmp_path / "in.txt", tmp_path / "out.tsv")
     header, *rows = (line.split("\t") for line in (tmp_path / "out.tsv").read_text().splitlines())
     columns = dict(zip(header, zip(*rows, strict=True), strict=True))
     columns["expression"] = columns["prediction"]
