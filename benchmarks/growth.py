@@ -68,14 +68,14 @@ def length_point(length: int) -> Figures:
 def validation_point(size: int) -> Figures:
     from camformer_tf import recipe
     from camformer_tf.model import predictors, rescnn
-    from camformer_tf.training import callbacks, optimizer
+    from camformer_tf.training import callbacks, optimizers
 
     settings, examples = recipe.load("mini"), networks.random_examples(size, 110)
     predictor = predictors.folding(rescnn.from_recipe(settings), settings)
     predictor(examples.letters[:2048])  # traces
     predictions, seconds = predictor(examples.letters), {}
     for name, predict in (("all", predictor), ("scores alone", lambda letters: predictions)):
-        columns, loss = (examples.letters, examples.expression), optimizer.loss("l1")
+        columns, loss = (examples.letters, examples.expression), optimizers.loss("l1")
         scores = callbacks.CorrelationScores(*columns, loss=loss, predict=predict)
         start = time.perf_counter()
         scores.on_epoch_end(0, {})

@@ -31,7 +31,7 @@ def print_reading_rate(name: str, source: str, folder: str) -> None:
 
     from camformer_tf import recipe
     from camformer_tf.batches import augment, dataset, targets
-    from camformer_tf.training import loop
+    from camformer_tf.training import steps
 
     mode, tricks = SOURCES[source]
     settings = recipe.load(name, tricks)
@@ -54,7 +54,7 @@ def print_reading_rate(name: str, source: str, folder: str) -> None:
     count, seconds, epoch = 0, 0.0, 0
     while seconds < SECONDS:  # whole epochs, because the permutation at their start counts
         start = time.perf_counter()
-        data = iter(loop._distributed(batches, loop.Progress(epoch), strategy))
+        data = iter(steps.distribute(batches, epoch, 0, strategy))
         for _ in range(batches.steps // STEPS):
             read(data)
         if epoch:  # the first epoch traces

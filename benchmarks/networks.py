@@ -40,7 +40,7 @@ def training_rate(name: str, overrides: list[str], examples, batch: int, *, epoc
     from camformer_tf.batches import dataset
     from camformer_tf.data import sequence
     from camformer_tf.model import rescnn
-    from camformer_tf.training import loop, optimizer, strategy
+    from camformer_tf.training import loop, optimizers, strategies
 
     class Watch(keras.callbacks.Callback):
         """Measures the rate and stops the training; the first steps trace and allocate."""
@@ -55,10 +55,10 @@ def training_rate(name: str, overrides: list[str], examples, batch: int, *, epoc
                 self.rate = (step - self.first) * batch / seconds
                 self.model.stop_training = True
 
-    devices = strategy.make("one")
+    devices = strategies.make("one")
     settings = recipe.load(name, overrides)
     model = rescnn.from_recipe(settings, devices.precision)
-    model.optimizer = optimizer.optimizer(settings.train)
+    model.optimizer = optimizers.build(settings.train)
     model.optimizer.build(model.trainable_variables)
     steps = len(examples.expression) // batch
     epoch = dataset.from_memory(examples, batch, steps, seed=1)
@@ -69,7 +69,7 @@ def training_rate(name: str, overrides: list[str], examples, batch: int, *, epoc
     loop.train(
         model,
         dataset.Batches("memory", len(examples.expression), steps, epoch),
-        loss=optimizer.loss(settings.train.loss),
+        loss=optimizers.loss(settings.train.loss),
         table=sequence.training_table(settings.data.encoding),
         strategy=devices.strategy,
         epochs=epochs or 1,

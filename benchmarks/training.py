@@ -68,7 +68,7 @@ def train_ours(name: str, precision: str, folder: str) -> None:
     from camformer_tf.batches import dataset
     from camformer_tf.data import sequence
     from camformer_tf.model import rescnn
-    from camformer_tf.training import loop, optimizer, strategy
+    from camformer_tf.training import loop, optimizers, strategies
 
     class Turns(keras.callbacks.Callback):
         """Makes the training wait for its turns."""
@@ -92,16 +92,16 @@ def train_ours(name: str, precision: str, folder: str) -> None:
                 self.model.stop_training = True
             self.start, self.first = time.perf_counter(), steps
 
-    devices = strategy.make("one", precision=precision)
+    devices = strategies.make("one", precision=precision)
     settings = recipe.load(name)
     model = rescnn.from_recipe(settings, devices.precision)
-    model.optimizer = optimizer.optimizer(settings.train)
+    model.optimizer = optimizers.build(settings.train)
     model.optimizer.build(model.trainable_variables)
     batches = dataset.load(Path(folder), "train", BATCH[name], seed=1)
     loop.train(
         model,
         batches,
-        loss=optimizer.loss(settings.train.loss),
+        loss=optimizers.loss(settings.train.loss),
         table=sequence.training_table(settings.data.encoding),
         strategy=devices.strategy,
         epochs=10**6,

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 import sys
 from pathlib import Path
 from typing import Any
 
 import click
 
-from camformer_tf import recipe
+from camformer_tf import recipe as recipes
 from camformer_tf.cli import group
 
 _overrides = group.option(
@@ -20,28 +21,49 @@ _overrides = group.option(
 )
 
 
-@click.command()
-@click.argument("recipe_name", metavar="RECIPE", type=group.RECIPE)
+_STRATEGIES = ["auto", "one", "mirrored", "multiworker", "slurm"]
+_PRECISIONS = ["auto", "float32", "mixed_bfloat16", "mixed_float16"]
+
+
+class _Seeds(click.ParamType):
+    """Whole numbers, separated by commas."""
+
+    name = "seeds"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[int, ...]:
+        if isinstance(value, tuple):
+            return value
+        try:
+            return tuple(int(seed) for seed in value.split(","))
+        except ValueError:
+            self.fail(f"{value}: expected whole numbers, such as 42,23.", param, ctx)
+
+
+@group.command("fit", example="camformer-tf fit mini records runs/mini --set train.epochs=20")
+@click.argument("recipe", metavar="RECIPE", type=group.RECIPE)
 @click.argument("records_dir", metavar="RECORDS", type=group.ANY_PATH)
 @click.argument("run_dir", type=group.PATH)
 @_overrides
 @group.option(
     "--strategy",
-    "kind",
     default="auto",
-    type=click.Choice(["auto", "one", "mirrored", "multiworker", "slurm"]),
-    help="auto: mirrored over several GPUs; multiworker: as TF_CONFIG says; slurm: as srun says.",
+    type=click.Choice(_STRATEGIES),
+    help="Use of several devices; auto: mirrored over several GPUs; multiworker: as TF_CONFIG "
+    "says; slurm: as srun says.",
 )
 @group.option(
     "--devices",
     type=click.IntRange(1),
-    help="How many GPUs; without one, into how many devices to split the CPU.",
+    help="Number of GPUs; without a GPU, number of devices to split the CPU into.",
 )
 @group.option(
     "--precision",
     default="auto",
-    type=click.Choice(["auto", "float32", "mixed_bfloat16", "mixed_float16"]),
-    help="auto: what the devices compute in fastest. Head, scores and the saved model are float32.",
+    type=click.Choice(_PRECISIONS),
+    help="Precision of the layers; auto: what the devices compute in fastest. Head, scores and "
+    "the saved model are float32.",
 )
 @group.option(
     "--xla",
@@ -65,10 +87,12 @@ _overrides = group.option(
 @group.option(
     "--replicates",
     type=click.IntRange(1, 10),
-    help="Train with the first N of the published seeds, each in a folder of its own.",
+    help="Train with the first N of the published seeds, each in its own folder.",
 )
-@group.option("--seeds", help="Train with these seeds, such as 42,23.")
-@group.option("--resume", is_flag=True, help="Go on with the run if it was stopped, else start it.")
+@group.option("--seeds", type=_Seeds(), help="Train with these seeds, such as 42,23.")
+@group.option(
+    "--resume", is_flag=True, help="Continue the run if it was stopped; start it if there is none."
+)
 @group.option(
     "--checkpoint-steps",
     type=click.IntRange(1),
@@ -80,85 +104,66 @@ _overrides = group.option(
     type=click.IntRange(1),
     help="Seconds that several workers wait for each other at the start.",
 )
-@group.option("--overwrite", is_flag=True, help="Replace a run that is there already.")
+@group.option("--dry-run", is_flag=True, help="Check everything, and write and train nothing.")
+@group.overwrite
 @group.quiet
 def fit(
-    recipe_name: str,
-    records_dir: Path,
-    run_dir: Path,
+    recipe: str,
     overrides: tuple[str, ...],
+    run_dir: Path,
+    seeds: tuple[int, ...] | None,
     replicates: int | None,
-    seeds: str | None,
-    worker_timeout: int,
-    **options,
+    **options: Any,
 ) -> None:
-    """Train RECIPE (a file, or the name of a shipped one) on RECORDS and write RUN_DIR."""
-    settings = recipe.load(recipe_name, overrides)  # before TensorFlow's seconds of import
-    if replicates or seeds:
-        _fit_replicates(run_dir, replicates, seeds)
-        return
-    group.start_tensorflow()
-    from camformer_tf.training import fit, loop
-    from camformer_tf.training import options as fit_options
+    """Train a network on records.
 
-    try:
-        chosen = fit_options.FitOptions(timeout=worker_timeout, **options)
-        run = fit.fit(settings, records_dir, run_dir, chosen, group.report())
-    except loop.Stopped as stopped:
-        where = f"epoch {stopped.progress.epoch + 1} after {stopped.progress.step:,} steps"
-        click.echo(f"{run_dir}: stopped in {where}, and kept. Go on with --resume.", err=True)
-        sys.exit(128 + stopped.number)
-    click.echo(f"{run_dir}: {run.summary()}")
-
-
-def _fit_replicates(run_dir: Path, count: int | None, seeds: str | None) -> None:
-    """Runs `fit` anew for each seed, with the options that it was given."""
-    from camformer_tf.training import replicates
-
-    if count and seeds:
+    RECIPE is a file, or the name of a shipped recipe. RECORDS is a folder of build-records with the
+    splits train and val. RUN_DIR is the folder to write.
+    """
+    if seeds and replicates:
         raise click.UsageError("--replicates and --seeds exclude each other.")
-    try:
-        chosen = [int(seed) for seed in seeds.split(",")] if seeds else []
-    except ValueError:
-        raise click.BadParameter(f"{seeds}: expected whole numbers, such as 42,23.") from None
-    context = click.get_current_context()
-    given = dict(context.params)
-    positional = [str(given.pop(name)) for name in ("recipe_name", "records_dir")]
-    own = {"run_dir", "replicates", "seeds", "resume", "overwrite"}
-    options: list[str] = []
-    for parameter in context.command.params:
-        value = given.get(parameter.name)
-        if parameter.name in own or value is None or value is False:
-            continue
-        for one in value if isinstance(value, tuple) else [value]:
-            options += [parameter.opts[0]] + ([] if one is True else [str(one)])
-
-    def command(seed: int, folder: Path) -> list[str]:
-        changes = [*options, "--set", f"train.seed={seed}"]
-        return ["fit", positional[0], positional[1], str(folder), *changes, "--resume"]
+    recipes.load(recipe, overrides)  # a mistake is reported before TensorFlow's seconds of import
+    group.start_tensorflow()
+    from camformer_tf.training import fit, loop, plans
+    from camformer_tf.training import replicates as replicate_runs
 
     try:
-        told = replicates.train(
-            chosen or replicates.PUBLISHED_SEEDS[:count],
-            run_dir,
-            command,
-            resume=given["resume"],
-            overwrite=given["overwrite"],
+        result = fit.fit(
+            recipe,
+            run_dir=run_dir,
+            overrides=overrides,
+            seeds=seeds,
+            replicates=replicates,
+            report=group.report(),
+            **options,
         )
-    except replicates.Ended as ended:
-        click.echo(f"{run_dir}: a replicate ended; go on with --resume.", err=True)
-        sys.exit(ended.code)
-    click.echo(f"{run_dir}: {told}")
+    except loop.TrainingStopped as stop:
+        click.echo(str(stop), err=True)
+        sys.exit(128 + stop.number)
+    except replicate_runs.ReplicateFailed as failure:
+        click.echo(str(failure), err=True)
+        sys.exit(failure.code)
+    if isinstance(result, plans.FitPlan):
+        click.echo(result.summary())
+    elif isinstance(result, dict):
+        click.echo(f"{run_dir}: {replicate_runs.summary(result)}")
+    else:
+        click.echo(f"{run_dir}: {result.summary()}")
 
 
-@click.command()
+@group.command("doctor", example="camformer-tf doctor --json")
+@group.json_output
 @group.quiet
-def doctor() -> None:
-    """Say what this machine can train with, how fast, and what is in the way."""
+def doctor(as_json: bool) -> None:
+    """Show what this machine can train with."""
     group.start_tensorflow()
     from camformer_tf.training import doctor
 
-    click.echo(doctor.examine().summary())
+    diagnosis = doctor.doctor()
+    if as_json:
+        group.print_json(dataclasses.asdict(diagnosis))
+    else:
+        click.echo(diagnosis.summary())
 
 
 @click.command("import-torch")
@@ -172,7 +177,7 @@ def import_torch(checkpoint: Path, recipe_name: str, out: Path, overrides: tuple
 
     CHECKPOINT is a state dict (.pt, .pth or .safetensors). No code in it is run.
     """
-    settings = recipe.load(recipe_name, overrides)  # before TensorFlow's seconds of import
+    settings = recipes.load(recipe_name, overrides)  # before TensorFlow's seconds of import
     group.start_tensorflow()
     from camformer_tf.model import rescnn, torch_import
 
@@ -217,7 +222,7 @@ def import_torch(checkpoint: Path, recipe_name: str, out: Path, overrides: tuple
 @group.option(
     "--hours", type=click.FloatRange(0, min_open=True), help="Time after which no trial begins."
 )
-@group.option("--seed", default=recipe.TrainConfig.seed, help="Seed of the search.")
+@group.option("--seed", default=recipes.TrainConfig.seed, help="Seed of the search.")
 @group.option("--precision", help="Precision of each trial; see fit.")
 @group.option("--resume", is_flag=True, help="Continue a search that was stopped.")
 @group.overwrite

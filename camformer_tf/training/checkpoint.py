@@ -1,4 +1,4 @@
-"""Where a training stands, kept in a file: a run that is killed goes on as if it had not been."""
+"""The state of a training, stored in a file, from which a run that was killed is resumed."""
 
 from __future__ import annotations
 
@@ -17,19 +17,27 @@ import numpy as np
 from camformer_tf import errors
 from camformer_tf.training import callbacks, loop
 
-_FILE, _BEFORE = "checkpoint.npz", "checkpoint-before.npz"
-_SHARE = 0.01  # of the time that keeping may take within an epoch
-_FIRST_COST = 0.6  # seconds, before it is known: what the Original takes
+_FILE, _PREVIOUS = "checkpoint.npz", "checkpoint-before.npz"
+_SHARE = 0.01  # of the time that checkpoints may take within an epoch
+_FIRST_COST = 0.6  # seconds, before it is measured: what the Original takes
 _log = logging.getLogger(__name__)
 
 
 class Checkpoints:
-    """Keeps a training in a folder: every epoch, and within an epoch as often as takes 1 % of the
-    time, or every so many steps.
+    """Stores a training in a folder, after every epoch and within an epoch.
 
-    Kept are all variables of model and optimiser, with the dropout seeds; the callbacks; the
-    history; and how far the epoch has come, with its predictions. A file takes its name when it is
-    whole, and the one before is kept too.
+    Within an epoch, as often as takes 1 % of the time, or every so many steps. Stored are all
+    variables of model and optimizer, with the dropout seeds; the callbacks; the history; and how
+    far the epoch has come, with its predictions. A file takes its name when it is complete, and the
+    previous one is kept too.
+
+    Args:
+        folder: where the files are written.
+        model: with its optimizer.
+        calls: the callbacks; those that are `callbacks.Stateful` are stored.
+        facts: what a resumed run must have in common with the stored one: name → text.
+        every: the fewest steps between checkpoints within an epoch; None: by their cost.
+        writes: whether this process writes, as one worker of several does; all of them read.
     """
 
     def __init__(
@@ -41,66 +49,74 @@ class Checkpoints:
         *,
         every: int | None = None,
         writes: bool = True,
-    ):
-        """Args:
-        calls: those that are `callbacks.Stateful` are kept.
-        facts: what a run that goes on must have in common with the one that began: name → text.
-        every: the fewest steps between checkpoints within an epoch; by their cost without it.
-        writes: whether this process writes, as one worker of several does; all of them read.
-        """
+    ) -> None:
         self._folder, self._model, self._facts = folder, model, facts
         self._calls = [call for call in calls if isinstance(call, callbacks.Stateful)]
         self._every, self._writes = every, writes
         self._cost, self._last, self._step = _FIRST_COST, time.perf_counter(), 0
 
-    def restore(self) -> loop.Progress:
-        """Sets model, callbacks and history to the newest whole checkpoint, and returns how far it
-        had come: nowhere, if there is none.
+    def restore(self) -> loop.EpochProgress:
+        """Sets model, callbacks and history to the newest complete checkpoint.
+
+        Returns:
+            How far it had come; no step at all if there is no checkpoint.
 
         Raises:
             errors.UserError: the checkpoint is of another network.
         """
         path = newest(self._folder)
         if path is None:
-            return loop.Progress()
-        with np.load(path) as saved:
-            head = json.loads(str(saved["head"]))
+            return loop.EpochProgress()
+        with np.load(path) as arrays:
+            head = json.loads(str(arrays["head"]))
             if head["paths"] != self._paths():
-                raise errors.UserError(f"{path}: is of another network than the recipe's.")
+                raise errors.UserError(
+                    f"{path}: is of another network than this run's. Train it in another run "
+                    "directory, or give the same network again."
+                )
             for i, variable in enumerate(self._variables()):
-                variable.assign(saved[f"v{i}"])
-            progress = loop.Progress(**head["progress"])
+                variable.assign(arrays[f"v{i}"])
+            state = head["progress"]
+            progress = loop.EpochProgress(
+                state["epoch"], state["step"], state["total"], complete=state["ended"]
+            )
             if progress.step:
-                progress.expression = [saved["expression"]]
-                progress.prediction = [saved["prediction"]]
+                progress.expression = [arrays["expression"]]  # [(step * B,)]
+                progress.prediction = [arrays["prediction"]]
         for call in self._calls:
             call.restore(head["callbacks"][type(call).__name__])
         self._model.history.history, self._model.history.epoch = head["history"], head["epochs"]
         self._step = progress.step
-        _log.info(f"going on in epoch {progress.epoch + 1} after {progress.step:,} steps")
+        _log.info(
+            f"resuming in epoch {progress.epoch + 1} after {loop.count_of(progress.step, 'step')}"
+        )
         return progress
 
-    def after_step(self, progress: loop.Progress) -> None:
-        """Keeps the training if it is time to."""
+    def after_step(self, progress: loop.EpochProgress) -> None:
+        """Stores the training if it is time to."""
         if self._every and progress.step:
             due = progress.step - self._step >= self._every
         else:
-            since = time.perf_counter() - self._last
-            due = not progress.step or self._cost < _SHARE * since
+            elapsed = time.perf_counter() - self._last
+            due = not progress.step or self._cost < _SHARE * elapsed
         if due:
             self.save(progress)
 
-    def save(self, progress: loop.Progress) -> None:
-        """Keeps the training as it stands."""
+    def save(self, progress: loop.EpochProgress) -> None:
+        """Stores the training as it is now."""
         if not self._writes:
             return
         start = time.perf_counter()
         self._folder.mkdir(exist_ok=True)
-        state = {"epoch": progress.epoch, "step": progress.step, "total": progress.total}
         head = {
             "facts": self._facts,
             "paths": self._paths(),
-            "progress": state | {"ended": progress.ended},
+            "progress": {
+                "epoch": progress.epoch,
+                "step": progress.step,
+                "total": progress.total,
+                "ended": progress.complete,
+            },
             "callbacks": {type(call).__name__: call.state() for call in self._calls},
             "history": self._model.history.history,
             "epochs": self._model.history.epoch,
@@ -108,7 +124,7 @@ class Checkpoints:
         arrays = {f"v{i}": keras.ops.convert_to_numpy(v) for i, v in enumerate(self._variables())}
         for name in ("expression", "prediction") if progress.step else ():
             parts = getattr(progress, name)
-            parts[:] = [np.concatenate(parts)]
+            parts[:] = [np.concatenate(parts)]  # so that the next time copies one array
             arrays[name] = parts[0]
         temporary, path = self._folder / (_FILE + ".tmp"), self._folder / _FILE
         with temporary.open("wb") as file:
@@ -116,22 +132,23 @@ class Checkpoints:
             file.flush()
             os.fsync(file.fileno())
         if path.exists():
-            os.replace(path, self._folder / _BEFORE)
+            os.replace(path, self._folder / _PREVIOUS)
         os.replace(temporary, path)
         self._last, self._step = time.perf_counter(), progress.step
         self._cost = self._last - start
 
     def finish(self) -> None:
-        """Lets go of the checkpoint before the newest."""
+        """Removes the checkpoint before the newest."""
         if self._writes:
-            (self._folder / _BEFORE).unlink(missing_ok=True)
+            (self._folder / _PREVIOUS).unlink(missing_ok=True)
 
     def _variables(self) -> list[keras.Variable]:
         return [*self._model.variables, *self._model.optimizer.variables]
 
     def _paths(self) -> list[str]:
-        """Returns what tells variables apart: of their paths the last part, since Keras numbers
-        others through a process.
+        """Returns what distinguishes the variables: the last part of the path, shape and type.
+
+        Keras numbers the other parts of a path through a process.
         """
         return [
             f"{v.path.rpartition('/')[2]} {tuple(v.shape)} {v.dtype}" for v in self._variables()
@@ -140,39 +157,39 @@ class Checkpoints:
 
 def newest(folder: Path) -> Path | None:
     """Returns the newest checkpoint of a folder that can be read, if there is one."""
-    for path in (folder / _FILE, folder / _BEFORE):
+    for path in (folder / _FILE, folder / _PREVIOUS):
         try:
             with zipfile.ZipFile(path) as archive:
-                broken = archive.testzip()
+                damage = archive.testzip()  # the name of the first damaged part
         except FileNotFoundError:
             continue
         except zipfile.BadZipFile:
-            broken = path.name
-        if not broken:
+            damage = path.name
+        if not damage:
             return path
-        _log.warning(f"{path}: is damaged; looking for the one before")
+        _log.warning(f"{path}: is damaged; trying the previous checkpoint")
     return None
 
 
 def facts(folder: Path) -> dict[str, str] | None:
-    """Returns the facts that the newest checkpoint was kept with, if there is one."""
+    """Returns the facts that the newest checkpoint was stored with, if there is one."""
     path = newest(folder)
     if path is None:
         return None
-    with np.load(path) as saved:
-        return json.loads(str(saved["head"]))["facts"]
+    with np.load(path) as arrays:
+        return json.loads(str(arrays["head"]))["facts"]
 
 
-def refuse_other(kept: dict[str, str], ours: dict[str, str], where: Path) -> None:
-    """Raises UserError, with the differences, if a run would go on as another one."""
+def refuse_other(stored: dict[str, str], current: dict[str, str], path: Path) -> None:
+    """Raises UserError, with the differences, if a run would be resumed as another one."""
     lines = []
-    for name in kept:
-        if kept[name] != ours[name]:
-            changes = difflib.ndiff(kept[name].splitlines(), ours[name].splitlines())
+    for name in stored:
+        if stored[name] != current[name]:
+            changes = difflib.ndiff(stored[name].splitlines(), current[name].splitlines())
             lines += [f"  {name}: {line}" for line in changes if line[0] in "-+"]
     if lines:
         raise errors.UserError(
-            f"{where}: cannot go on as another run; - is how it began, + is what is asked now:\n"
+            f"{path}: cannot be resumed as a different run; - is the existing run, + is this one:\n"
             + "\n".join(lines)
-            + "\nAsk for the same again, or start a run of another name."
+            + "\nPass the same settings again, or choose another run directory."
         )

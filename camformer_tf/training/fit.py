@@ -1,270 +1,184 @@
-"""A recipe and records become a run."""
+"""A recipe and records become a run: the function behind `cf.fit` and `camformer-tf fit`."""
 
 from __future__ import annotations
 
-import contextlib
-import hashlib
-import logging
-import shutil
-import time
+import dataclasses
+import decimal
+import numbers
+import os
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import keras
-import numpy as np
-import tensorflow as tf
 
-from camformer_tf import errors, files, progress, recipe, rundir
-from camformer_tf.batches import augment, dataset, targets
-from camformer_tf.data import manifest, predictions, records, rows, sequence, text
-from camformer_tf.model import inference, keras_file, predictors, rescnn
-from camformer_tf.training import (
-    callbacks,
-    checkpoint,
-    checks,
-    logs,
-    loop,
-    optimizer,
-    strategy,
-)
+from camformer_tf import errors, files, progress, remote, rundir
+from camformer_tf import recipe as recipes
 from camformer_tf.training import options as fit_options
-
-_PLAIN = fit_options.FitOptions()
-_LOST = (  # how TensorFlow says that another worker is gone
-    tf.errors.UnavailableError,
-    tf.errors.AbortedError,
-    tf.errors.CancelledError,
-    tf.errors.DeadlineExceededError,
-    tf.errors.InternalError,
-)
-_log = logging.getLogger(__name__)
+from camformer_tf.training import plans, strategies, trainer
+from camformer_tf.training import replicates as replicate_runs
 
 
 def fit(
-    settings: recipe.Recipe,
-    records_dir: Path,
-    run_dir: Path,
-    options: fit_options.FitOptions = _PLAIN,
-    report: progress.Report = progress.silent,
-) -> rundir.Run:
-    """Trains the recipe's model on the splits `train` and `val`, and writes the run's files.
+    recipe: files.PathLike | recipes.Recipe,
+    records_dir: files.PathLike | remote.Remote,
+    run_dir: files.PathLike,
+    *,
+    overrides: Sequence[str] = (),
+    epochs: int | None = None,
+    batch_size: int | None = None,
+    learning_rate: float | None = None,
+    weight_decay: float | None = None,
+    loss: str | None = None,
+    optimizer: str | None = None,
+    schedule: str | None = None,
+    fraction: float | None = None,
+    patience: int | None = None,
+    seed: int | None = None,
+    callbacks: Sequence[keras.callbacks.Callback] = (),
+    model: keras.Model | None = None,
+    strategy: str = fit_options.FitOptions.strategy,
+    devices: int | None = None,
+    precision: str = fit_options.FitOptions.precision,
+    xla: str = fit_options.FitOptions.xla,
+    steps_per_call: int | None = None,
+    require_gpu: bool = False,
+    data: str = fit_options.FitOptions.data,
+    seeds: Sequence[int] | None = None,
+    replicates: int | None = None,
+    resume: bool = False,
+    checkpoint_steps: int | None = None,
+    worker_timeout: float = strategies.WORKER_TIMEOUT,
+    overwrite: bool = False,
+    dry_run: bool = False,
+    report: progress.Report | None = None,
+) -> rundir.Run | dict[int, rundir.Run] | plans.FitPlan:
+    """Trains a network on the splits `train` and `val` of a record set, and writes a run directory.
 
-    Call it before anything else of TensorFlow, since devices are set up here.
+    The same recipe, records and seed give the same bytes, whatever TensorFlow did before in this
+    process. Keras' global settings (policy, seeds, strategy) are neither used nor changed. Two
+    settings are the whole process's and stay: without a GPU, `devices` above 1 splits the CPU,
+    which is possible only before TensorFlow starts; and training in 16 bits on a CPU makes
+    TensorFlow run one operation at once, if it has not started.
+
+    Args:
+        recipe: the name of a shipped recipe, a file, or a recipe.Recipe.
+        records_dir: the record set, as `build_records` makes it.
+        run_dir: the folder to write.
+        overrides: changes of the recipe as on the command line, such as "model.padding=same".
+        epochs: train.epochs of the recipe, if given; so are the next nine arguments.
+        batch_size: train.batch_size, of all devices together.
+        learning_rate: train.learning_rate.
+        weight_decay: train.weight_decay.
+        loss: train.loss: "l1", "mse" or "huber".
+        optimizer: train.optimizer: "adamw" or "lion".
+        schedule: train.schedule: "none", "plateau" or "onecycle".
+        fraction: train.fraction, the part of the training sequences that is used.
+        patience: train.patience, the epochs without a better one after which training stops.
+        seed: train.seed.
+        callbacks: your Keras callbacks. They run after ours in the order given, and find in the
+            logs of an epoch loss, pearson, spearman, val_loss, val_pearson, val_spearman,
+            val_score (the sum of both), learning_rate and improved. If one sets
+            `model.stop_training`, training ends. Their state is not stored for `resume`.
+        model: your network in place of the recipe's, which then decides on data and training
+            alone: float32 (B, L, C) → (B, 1) or (B,), L the recipe's data.length and C the channels
+            of data.encoding. It is trained where it is, on one device, from the weights it has,
+            with the recipe's loss and optimizer.
+        strategy: "auto", "one", "mirrored", "multiworker" (as TF_CONFIG says) or "slurm".
+        devices: how many GPUs; without a GPU, into how many devices to split the CPU.
+        precision: "auto", "float32", "mixed_bfloat16" or "mixed_float16"; auto: what the devices
+            compute in fastest.
+        xla: "auto", "on" or "off": whether XLA compiles the training step.
+        steps_per_call: training steps between two looks at callbacks and signals.
+        require_gpu: whether to refuse to train on a CPU.
+        data: "auto", "memory" or "stream": where training sequences are held.
+        seeds: train once with each of these seeds, each in a process of its own and a folder of its
+            own, `run_dir`/seed-SEED.
+        replicates: the same with that many of the published seeds.
+        resume: whether to continue the run if it was stopped; it is started if there is none.
+        checkpoint_steps: steps between checkpoints within an epoch; by default as often as takes
+            1 % of the time.
+        worker_timeout: seconds that several workers wait for each other at the start.
+        overwrite: whether an existing run is replaced.
+        dry_run: whether to check everything, and write and train nothing.
+        report: where progress goes; by default a bar in a notebook or terminal.
+
+    Returns:
+        The finished run; with `seeds` or `replicates` seed → run; with `dry_run` the plan.
 
     Raises:
-        errors.UserError: records, devices or recipe that do not go together, a diverging or
-            collapsed training, a lost worker, or another run to be gone on with.
-        loop.Stopped: a signal came; the run is kept as it stood.
+        errors.UserError: arguments, recipe, records or devices that do not fit together, a
+            diverging or collapsed training, a lost worker, or an existing run.
+        loop.TrainingStopped: Ctrl-C, a notebook's stop button or SIGTERM ended the training after
+            the step in hand; the run is kept, and `resume=True` continues it.
+        replicates.ReplicateFailed: the process of a replicate ended with an error or by a signal.
     """
-    start = time.perf_counter()
-    one_at_a_time = checks.one_step_at_a_time(settings, options)
-    checks.records(settings, records_dir)
-    facts = {
-        "recipe": recipe.dump(settings),
-        "records": hashlib.sha256((records_dir / manifest.FILE).read_bytes()).hexdigest(),
-    }
-    finished = checks.finished(run_dir, options, facts)
-    if finished:
-        return finished
-    made = strategy.make(
-        options.kind,
-        options.devices,
-        options.precision,
-        xla=options.xla,
-        require_gpu=options.require_gpu,
-        timeout=options.timeout,
+    changes = {
+        "epochs": epochs, "batch_size": batch_size, "learning_rate": learning_rate,
+        "weight_decay": weight_decay, "loss": loss, "optimizer": optimizer, "schedule": schedule,
+        "fraction": fraction, "patience": patience, "seed": seed,
+    }  # fmt: skip
+    options = fit_options.FitOptions(
+        strategy=strategy,
+        devices=devices,
+        precision=precision,
+        xla=xla,
+        steps_per_call=steps_per_call,
+        require_gpu=require_gpu,
+        data=data,
+        resume=resume,
+        checkpoint_steps=checkpoint_steps,
+        worker_timeout=worker_timeout,
+        overwrite=overwrite,
     )
-    _log.info(made.banner())
-    facts["precision"] = made.precision
-    with files.lock(run_dir) if made.chief else contextlib.nullcontext():
-        begun = checks.begun(run_dir, options, facts)
-        training, validation = _data(settings, records_dir, made, begun.get("data", options.data))
-        facts["data"] = training.mode
-        with made.strategy.scope():
-            model = _model(settings, made.precision)
-        _log.info(
-            f"{rescnn.count_trainable(model):,} parameters; {training.examples:,} training and "
-            f"{len(validation.expression):,} validation sequences; {training.steps:,} steps an "
-            f"epoch from {training.mode}"
-        )
-        if made.chief and not begun:
-            _new_run(run_dir, settings, records_dir)
-        early_stop, calls = _callbacks(settings, model, validation, run_dir, training, made, report)
-        folder, every = run_dir / rundir.CHECKPOINTS, options.checkpoint_steps
-        checkpoints = checkpoint.Checkpoints(
-            folder, model, calls, facts, every=every, writes=made.chief
-        )
-        steps = 1 if one_at_a_time else options.steps_per_call or made.steps_per_call
-        _train(settings, model, training, made, calls, checkpoints, steps)
-        told = rundir.Run(
-            versions=rundir.library_versions(),
-            devices=list(made.names),
-            strategy=made.kind,
-            workers=made.workers,
-            precision=made.precision,
-            data=training.mode,
-            parameters=rescnn.count_trainable(model),
-            records_manifest_sha256=facts["records"],
-            seconds=round(time.perf_counter() - start, 3),
-            **_outcome(model, early_stop),
-        )
-        if made.chief:
-            _write_val_predictions(run_dir, validation)
-            rundir.save(told, run_dir)
-            checkpoints.finish()
-    return told
-
-
-def _train(
-    settings: recipe.Recipe,
-    model: keras.Model,
-    training: dataset.Batches,
-    made: strategy.Devices,
-    calls: list[keras.callbacks.Callback],
-    checkpoints: checkpoint.Checkpoints,
-    steps_per_call: int,
-) -> None:
-    try:
-        loop.train(
-            model,
-            training,
-            loss=optimizer.loss(settings.train.loss),
-            table=sequence.training_table(settings.data.encoding),
-            strategy=made.strategy,
-            epochs=settings.train.epochs,
-            batch_size=settings.train.batch_size,
-            callbacks=calls,
-            checkpoints=checkpoints,
-            steps_per_call=steps_per_call,
-            xla=made.xla,
-        )
-    except loop.Stopped as stopped:
-        checkpoints.save(stopped.progress)
-        raise
-    except _LOST as error:
-        if made.workers == 1:
-            raise
-        raise errors.UserError(
-            "another worker was lost, or no longer answers. Start all workers again with --resume: "
-            "the run goes on from its last checkpoint."
-        ) from error
-
-
-# === The parts of a run ===
-
-
-def _data(
-    settings: recipe.Recipe, records_dir: Path, made: strategy.Devices, mode: str
-) -> tuple[dataset.Batches, text.Examples]:
-    train = settings.train
-    if train.batch_size % made.replicas:
-        raise errors.UserError(
-            f"train.batch_size {train.batch_size} cannot be shared equally by {made.replicas} "
-            "devices. Choose a multiple."
-        )
-    if mode == "auto" and made.workers > 1:
-        mode = "memory"  # each for itself, workers might choose differently
-    known = targets.load(settings.tricks, records_dir, checks.TRAIN)
-    training = dataset.load(
-        records_dir,
-        checks.TRAIN,
-        train.batch_size,
-        seed=train.seed,
-        mode=mode,
-        worker=made.worker,
-        workers=made.workers,
-        seen=targets.Seen(known.tails, train.fraction, train.seed),
+    options.check()
+    settings = _load(recipe, [*overrides, *_as_overrides(changes)])
+    report = progress.auto(report)
+    job = trainer.Job(
+        settings, remote.path(records_dir), Path(run_dir), options, model, tuple(callbacks)
     )
-    validation = known.validation(records.read(records_dir, checks.VALIDATION))
-    return augment.wrap(training, settings, known), validation
+    if seeds is not None or replicates is not None:
+        return _fit_replicates(job, seeds, replicates, report, dry_run=dry_run)
+    return trainer.plan(job) if dry_run else trainer.train(job, report)
 
 
-def _new_run(run_dir: Path, settings: recipe.Recipe, records_dir: Path) -> None:
-    if run_dir.exists():
-        shutil.rmtree(run_dir)
-    run_dir.mkdir()
-    (run_dir / rundir.RECORDS).write_bytes((records_dir / manifest.FILE).read_bytes())
-    (run_dir / rundir.RECIPE).write_text(recipe.dump(settings), encoding="utf-8")
-
-
-def _model(settings: recipe.Recipe, precision: str) -> keras.Model:
-    """Returns the model with its optimiser built; call it within the strategy's scope."""
-    model = rescnn.from_recipe(settings, precision)
-    expected, found = settings.expect.parameters, rescnn.count_trainable(model)
-    if expected is not None and expected != found:
-        _log.warning(f"the recipe expects {expected:,} parameters, the model has {found:,}")
-    model.optimizer = optimizer.optimizer(settings.train)
-    if precision == "mixed_float16":
-        model.optimizer = keras.optimizers.LossScaleOptimizer(model.optimizer)
-    model.optimizer.build(model.trainable_variables)
-    return model
-
-
-def _callbacks(
-    settings: recipe.Recipe,
-    model: keras.Model,
-    validation: text.Examples,
-    run_dir: Path,
-    training: dataset.Batches,
-    made: strategy.Devices,
+def _fit_replicates(
+    job: trainer.Job,
+    seeds: Sequence[int] | None,
+    count: int | None,
     report: progress.Report,
-) -> tuple[callbacks.EarlyStop, list[keras.callbacks.Callback]]:
-    """The one list that fixes the callbacks' order: scores before all that read them, and the
-    schedule before the improvement test, as in the original. All workers decide alike, each for
-    itself; one of them writes.
-    """
-    train = settings.train
+    *,
+    dry_run: bool,
+) -> dict[int, rundir.Run] | plans.FitPlan:
+    """Trains replicates, or returns the plan of the first of them."""
+    if job.model is not None or job.callbacks:
+        raise errors.UserError(
+            "seeds and replicates train in other processes, to which model= and callbacks= cannot "
+            "be passed. Call fit once for each seed."
+        )
+    seeds = replicate_runs.choose(seeds, count)
+    if not dry_run:
+        return replicate_runs.train(job, seeds, is_quiet=report is progress.silent)
+    replicate_runs.check_folder(job)
+    train = dataclasses.replace(job.settings.train, seed=seeds[0])
+    settings = dataclasses.replace(job.settings, train=train)
+    return trainer.plan(dataclasses.replace(job, settings=settings))
 
-    def save(model: keras.Model) -> None:
-        keras_file.save(model, run_dir / rundir.BEST, settings)
 
-    early_stop = callbacks.EarlyStop(train.patience, save=save if made.chief else None)
-    scores = callbacks.CorrelationScores(
-        validation.letters,
-        validation.expression,
-        loss=optimizer.loss(train.loss),
-        # In float32, in which the model is saved and served: so the scores are the served model's.
-        predict=predictors.folding(model, settings),
-        weight=validation.weight,
-    )
-    schedule = {
-        "none": [],
-        "plateau": [callbacks.Plateau()],
-        "onecycle": [callbacks.OneCycle(train.epochs * training.steps)],
-    }[train.schedule]
-    if not made.chief:
-        return early_stop, [scores, *schedule, early_stop, callbacks.Collapse()]
-    return early_stop, [
-        scores,
-        keras.callbacks.TensorBoard(str(run_dir / rundir.TENSORBOARD), write_graph=False),
-        *schedule,
-        early_stop,
-        logs.HistoryFile(run_dir / rundir.HISTORY),
-        logs.ReferenceLog(run_dir / rundir.LOG, early_stop),
-        callbacks.Collapse(),
-        logs.Estimate(train.epochs),
-        logs.Report(report, train.epochs, training.steps, train.batch_size),
+def _load(recipe: files.PathLike | recipes.Recipe, overrides: Sequence[str]) -> recipes.Recipe:
+    if isinstance(recipe, recipes.Recipe):
+        return recipes.parse(recipes.dump(recipe), source="recipe", overrides=overrides)
+    return recipes.load(os.fspath(recipe), overrides)
+
+
+def _as_overrides(changes: Mapping[str, object]) -> list[str]:
+    """Returns the changes of the section train as overrides; None changes nothing."""
+    return [
+        f"train.{name}={_as_yaml(value)}" for name, value in changes.items() if value is not None
     ]
 
 
-def _outcome(model: keras.Model, early_stop: callbacks.EarlyStop) -> dict[str, int | float | str]:
-    """Returns what a training came to, as fields of `rundir.Run`."""
-    history, best = model.history.history, early_stop.best_epoch - 1
-    return {
-        "epochs": len(history["loss"]),
-        "best_epoch": early_stop.best_epoch,
-        "best_score": early_stop.best,
-        "best_pearson": history["val_pearson"][best],
-        "best_spearman": history["val_spearman"][best],
-        "best_loss": history["val_loss"][best],
-        "stop_reason": f"no better epoch for {early_stop.patience} epochs"
-        if early_stop.stopped
-        else "all epochs done",
-        "sequences_per_second": round(float(np.median(history["sequences_per_second"])), 1),
-    }
-
-
-def _write_val_predictions(run_dir: Path, validation: text.Examples) -> None:
-    part = rows.from_examples(validation)
-    values = inference.load(run_dir).predict_letters(part.letters)
-    with predictions.writer(run_dir / rundir.VAL_PREDICTIONS, overwrite=True) as write:
-        write(predictions.PredictedRows(part.sequences, values, part.expressions))
+def _as_yaml(value: object) -> str:
+    """Returns a value as YAML; a float without exponent, since YAML reads 1e-05 as text."""
+    if isinstance(value, numbers.Real) and not isinstance(value, numbers.Integral):
+        return format(decimal.Decimal(repr(float(value))), "f")
+    return str(value)

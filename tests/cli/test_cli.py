@@ -12,7 +12,7 @@ import pytest
 import camformer_tf
 from camformer_tf import cli
 from camformer_tf.batches import dataset
-from camformer_tf.training import strategy
+from camformer_tf.training import strategies
 
 SEQUENCE = "TGCATTTTTTTCACATC" + "ACGT" * 20 + "GGTTACGGCTGTT"
 GOOD = "".join(f"{SEQUENCE[:-2]}{a}{b}\t{len(a + b)}.5\n" for a in "ACGT" for b in "ACGT")
@@ -201,7 +201,7 @@ def test_wrong_options_exit_with_two(mistakes):
 
 def test_choices_on_the_command_line_are_those_of_the_library():
     options = {option.name: option for option in cli.main.commands["fit"].params}
-    assert tuple(options["kind"].type.choices) == strategy.KINDS
+    assert tuple(options["strategy"].type.choices) == strategies.KINDS
     assert tuple(options["data"].type.choices) == dataset.MODES
 
 

@@ -15,7 +15,7 @@ import torch
 from camformer_tf import recipe
 from camformer_tf.data import sequence
 from camformer_tf.model import rescnn, torch_import
-from camformer_tf.training import optimizer
+from camformer_tf.training import optimizers
 from support import torch_model
 
 TORCH_LOSSES = {
@@ -90,7 +90,7 @@ def gradients(
     """Returns the loss and the gradients of a batch in training, ours and theirs."""
     x, y = made.batch(size, seed)
     with tf.GradientTape() as tape:
-        ours = tf.reduce_mean(optimizer.loss(loss)(y, made.ours(x, training=True)[:, 0]))
+        ours = tf.reduce_mean(optimizers.loss(loss)(y, made.ours(x, training=True)[:, 0]))
     variables = made.ours.trainable_variables
     found = tape.gradient(ours, variables)
     made.theirs.zero_grad()
@@ -105,8 +105,8 @@ def gradients(
 def steps(made: Pair, size: int, count: int) -> tuple[Arrays, Arrays]:
     """Trains both by the recipe's loss and AdamW; returns all variables, ours and theirs."""
     train = made.settings.train
-    made.ours.optimizer = optimizer.optimizer(train)
-    loss = optimizer.loss(train.loss)
+    made.ours.optimizer = optimizers.build(train)
+    loss = optimizers.loss(train.loss)
 
     @tf.function
     def step(x, y):

@@ -7,8 +7,7 @@ import pandas as pd
 import pytest
 import scipy.stats
 
-from camformer_tf.training import callbacks, optimizer
-from camformer_tf.training import logs as files
+from camformer_tf.training import callbacks, optimizers, reports
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "log_2022.tsv"
 KEYS = {
@@ -27,12 +26,13 @@ def published() -> pd.DataFrame:
 
 
 def replay(epochs, calls, rate=0.001):
-    """Feeds logs, one dict an epoch, to callbacks as a loop does; returns the fake model, the rate
-    in force in each epoch and the epochs (from 1) that improved."""
+    """Feeds logs, one dict an epoch, to callbacks as a loop does.
+
+    Returns the fake model, the rate of each epoch and the epochs (from 1) that improved."""
     model = types.SimpleNamespace(
         stop_training=False, optimizer=types.SimpleNamespace(learning_rate=rate)
     )
-    rates, improved = [], []
+    rates, better_epochs = [], []
     for call in calls:
         call.set_model(model)
         call.on_train_begin()
@@ -42,12 +42,12 @@ def replay(epochs, calls, rate=0.001):
             call.on_epoch_begin(epoch)
         for call in calls:
             call.on_epoch_end(epoch, logs)
-        improved += [epoch + 1] * bool(logs.get("improved"))
+        better_epochs += [epoch + 1] * bool(logs.get("improved"))
         if model.stop_training:
             break
     for call in calls:
         call.on_train_end()
-    return model, rates, improved
+    return model, rates, better_epochs
 
 
 def as_logs(table: pd.DataFrame) -> list[dict]:
@@ -57,19 +57,19 @@ def as_logs(table: pd.DataFrame) -> list[dict]:
 
 def test_the_published_log_replays_every_asterisk_the_cut_and_the_stop(published, tmp_path):
     stop = callbacks.EarlyStop(10)
-    _, rates, improved = replay(
+    _, rates, better_epochs = replay(
         as_logs(published),
-        [callbacks.Plateau(), stop, files.ReferenceLog(tmp_path / "l", stop)],
+        [callbacks.Plateau(), stop, reports.ReferenceLog(tmp_path / "l", stop)],
     )
-    assert improved == published.epoch[published.improved == 1].tolist()
-    assert len(improved) == 14
+    assert better_epochs == published.epoch[published.improved == 1].tolist()
+    assert len(better_epochs) == 14
     np.testing.assert_allclose(rates, published.learning_rate)  # one cut, after epoch 23
-    assert (stop.best_epoch, stop.stopped, len(rates)) == (24, True, 34)
+    assert (stop.best_epoch, stop.has_stopped, len(rates)) == (24, True, 34)
 
 
 def test_the_log_is_the_published_table_line_for_line(published, tmp_path):
     stop = callbacks.EarlyStop(10)
-    log = files.ReferenceLog(tmp_path / "log.txt", stop)
+    log = reports.ReferenceLog(tmp_path / "log.txt", stop)
     replay(as_logs(published), [stop, log])
     lines = (tmp_path / "log.txt").read_text().splitlines()
     assert lines[0] == "\t\tT loss\tV loss\tT r\tV r\tT rho\tV rho"
@@ -82,17 +82,17 @@ def test_the_log_is_the_published_table_line_for_line(published, tmp_path):
 
 
 def test_keras_own_plateau_would_cut_an_epoch_earlier(published):
-    # Why there is a callback of our own; and proof that the replay tells the two apart.
-    own = keras.callbacks.ReduceLROnPlateau(patience=10, min_delta=1e-4)
+    # The reason for our own callback; and proof that the replay distinguishes the two.
+    plateau = keras.callbacks.ReduceLROnPlateau(patience=10, min_delta=1e-4)
     model = types.SimpleNamespace(
         optimizer=types.SimpleNamespace(learning_rate=keras.Variable(0.001))
     )
-    own.set_model(model)
-    own.on_train_begin()
+    plateau.set_model(model)
+    plateau.on_train_begin()
     rates = []
     for epoch, logs in enumerate(as_logs(published)):
         rates.append(float(keras.ops.convert_to_numpy(model.optimizer.learning_rate)))
-        own.on_epoch_end(epoch, logs)
+        plateau.on_epoch_end(epoch, logs)
     assert np.flatnonzero(np.isclose(rates, 1e-4))[0] + 1 == 23  # ours: 24
 
 
@@ -109,17 +109,17 @@ def test_plateau_leaves_a_rate_that_would_hardly_change():
     assert rates == [1e-8] * 4
 
 
-def test_early_stop_wants_strictly_better_scores():
+def test_early_stop_requires_strictly_better_scores():
     stop = callbacks.EarlyStop(2)
-    _, rates, improved = replay([{"val_score": s} for s in [0.5, 0.5, 0.5, 0.9]], [stop])
-    assert (improved, stop.best_epoch, len(rates)) == ([1], 1, 3)
+    _, rates, better_epochs = replay([{"val_score": s} for s in [0.5, 0.5, 0.5, 0.9]], [stop])
+    assert (better_epochs, stop.best_epoch, len(rates)) == ([1], 1, 3)
 
 
 def test_early_stop_saves_the_model_at_every_improvement():
-    saved = []
-    stop = callbacks.EarlyStop(5, save=saved.append)
+    models = []
+    stop = callbacks.EarlyStop(5, save=models.append)
     model, _, _ = replay([{"val_score": s} for s in [0.1, 0.3, 0.2, 0.4]], [stop])
-    assert saved == [model] * 3
+    assert models == [model] * 3
 
 
 def test_an_undefined_correlation_is_nan_and_counts_nothing_in_the_score():
@@ -146,8 +146,8 @@ def test_the_validation_loss_is_weighted_and_the_correlations_are_not():
 
 
 def test_one_cycle_runs_between_the_published_rates():
-    rates = [optimizer.one_cycle(i, 100, optimizer.ONE_CYCLE_RATES) for i in range(100)]
-    betas = [optimizer.one_cycle(i, 100, optimizer.ONE_CYCLE_BETAS) for i in range(100)]
+    rates = [optimizers.one_cycle(i, 100, optimizers.ONE_CYCLE_RATES) for i in range(100)]
+    betas = [optimizers.one_cycle(i, 100, optimizers.ONE_CYCLE_BETAS) for i in range(100)]
     assert (rates[0], rates[29], rates[99]) == pytest.approx((4e-4, 0.01, 4e-8))
     assert (betas[0], betas[29], betas[99]) == pytest.approx((0.95, 0.85, 0.95))
     assert max(rates) == rates[29] and min(betas) == betas[29]
@@ -155,7 +155,7 @@ def test_one_cycle_runs_between_the_published_rates():
 
 @pytest.fixture(scope="module")
 def plain_fit(tmp_path_factory):
-    """A plain `model.fit` of a Keras regression model that is none of ours, with our callbacks."""
+    """A plain `model.fit` of a Keras regression model that is not ours, with our callbacks."""
     folder = tmp_path_factory.mktemp("plain")
     rng = np.random.default_rng(0)
     x = rng.normal(size=(400, 5)).astype(np.float32)
@@ -170,12 +170,12 @@ def plain_fit(tmp_path_factory):
         callbacks.CorrelationScores(x[300:], y[300:]),
         callbacks.Plateau(patience=1),
         stop,
-        files.HistoryFile(folder / "history.csv"),
-        files.ReferenceLog(folder / "log.txt", stop),
+        reports.HistoryFile(folder / "history.csv"),
+        reports.ReferenceLog(folder / "log.txt", stop),
     ]
-    fitted = model.fit(x[:300], y[:300], validation_data=(x[300:], y[300:]), epochs=6, verbose=0,
+    history = model.fit(x[:300], y[:300], validation_data=(x[300:], y[300:]), epochs=6, verbose=0,
                        callbacks=calls)  # fmt: skip
-    return folder, model, fitted.history, x[300:], y[300:]
+    return folder, model, history.history, x[300:], y[300:]
 
 
 def test_in_a_plain_fit_the_scores_are_those_of_scipy(plain_fit):
@@ -208,12 +208,12 @@ def test_in_a_plain_fit_the_history_file_leaves_unknown_columns_empty(plain_fit)
 def test_one_cycle_moves_rate_and_beta_before_each_step():
     from camformer_tf import recipe
 
-    made = optimizer.optimizer(recipe.TrainConfig(schedule="onecycle"))
-    model = types.SimpleNamespace(optimizer=made)
+    optimizer = optimizers.build(recipe.TrainConfig(schedule="onecycle"))
+    model = types.SimpleNamespace(optimizer=optimizer)
     cycle = callbacks.OneCycle(10)
     cycle.set_model(model)
     cycle.on_train_begin()
     for batch in range(3):
         cycle.on_train_batch_begin(batch)
-    assert float(keras.ops.convert_to_numpy(made.learning_rate)) == pytest.approx(0.01)
-    assert float(keras.ops.convert_to_numpy(made.beta_1)) == pytest.approx(0.85)
+    assert float(keras.ops.convert_to_numpy(optimizer.learning_rate)) == pytest.approx(0.01)
+    assert float(keras.ops.convert_to_numpy(optimizer.beta_1)) == pytest.approx(0.85)

@@ -1,22 +1,40 @@
+import json
+
 import numpy as np
 import pytest
 import tensorflow as tf
+from click import testing
 
+from camformer_tf import cli
 from camformer_tf.training import doctor
 
 
-def test_the_findings_name_versions_devices_precision_and_peak(monkeypatch):
+@pytest.fixture
+def small_matrices(monkeypatch):
     monkeypatch.setattr(doctor, "_SIDE", {"CPU": 64, "GPU": 64})
     monkeypatch.setattr(doctor, "_SECONDS", 0.01)
-    summary = doctor.examine().summary()
-    for word in ("camformer_tf", "tensorflow", "memory", "precision", "float32 on", "GFLOP/s"):
-        assert word in summary
+
+
+def test_the_diagnosis_names_versions_devices_precision_and_rates(small_matrices):
+    diagnosis = doctor.doctor()
+    assert {"camformer_tf", "tensorflow", "memory", "precision"} <= diagnosis.facts.keys()
+    assert all(rate > 0 for rate in diagnosis.gflops.values())
+    for word in ("camformer_tf", "memory", "precision", "float32 on", "GFLOP/s"):
+        assert word in diagnosis.summary() and word in repr(diagnosis)
+
+
+def test_the_command_prints_the_diagnosis_as_json(small_matrices):
+    result = testing.CliRunner().invoke(cli.main, ["doctor", "--json"])
+    assert result.exit_code == 0, result.output
+    values = json.loads(result.stdout)
+    assert set(values) == {"facts", "gflops", "advice"}
+    assert values["facts"]["keras"] and "float32 on" in " ".join(values["gflops"])
 
 
 def test_the_rate_is_two_operations_for_each_product(monkeypatch):
     times = iter(np.arange(100.0))  # a second passes with each look at the clock
     monkeypatch.setattr(doctor.time, "perf_counter", lambda: next(times))
-    # start 0; looks at 1, 2 (two multiplications), at 3 it ends, and at 4 the time is taken
+    # the start at 0, reads at 1 and 2 (two multiplications), the end at 3, the last read at 4
     rate = doctor.multiplication_rate("float32", "CPU:0", 100, seconds=2.5)
     assert rate == pytest.approx(2 * 2 * 100**3 / 4 / 1e9)
 
@@ -35,7 +53,7 @@ def test_no_driver_is_no_gpu(driver, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("built", "libraries", "variable", "seen", "advice"),
+    ("has_cuda", "libraries", "variable", "state", "advice"),
     [
         (False, True, None, "built without CUDA", "tensorflow[and-cuda]"),
         (True, False, None, "cannot load libcudart.so", "tensorflow[and-cuda]"),
@@ -43,20 +61,20 @@ def test_no_driver_is_no_gpu(driver, tmp_path):
         (True, True, None, "TensorFlow does not see it", "TF_CPP_MIN_LOG_LEVEL=0"),
     ],
 )
-def test_a_gpu_that_tensorflow_cannot_use_is_told_with_the_reason(
-    driver, monkeypatch, built, libraries, variable, seen, advice
+def test_a_gpu_that_tensorflow_cannot_use_is_reported_with_the_reason(
+    driver, monkeypatch, has_cuda, libraries, variable, state, advice
 ):
-    monkeypatch.setattr(tf.test, "is_built_with_cuda", lambda: built)
-    monkeypatch.setattr(doctor, "_loads", lambda name: libraries)
+    monkeypatch.setattr(tf.test, "is_built_with_cuda", lambda: has_cuda)
+    monkeypatch.setattr(doctor, "_can_load", lambda name: libraries)
     if variable is not None:
         monkeypatch.setenv("CUDA_VISIBLE_DEVICES", variable)
-    said, told = doctor.unusable_gpu(driver)
-    assert "NVIDIA UNIX 550.54" in said and seen in said
-    assert advice in told[0]
+    fact, sentences = doctor.unusable_gpu(driver)
+    assert "NVIDIA UNIX 550.54" in fact and state in fact
+    assert advice in sentences[0]
 
 
-def test_variables_that_slow_or_change_training_are_told(monkeypatch):
+def test_variables_that_slow_or_change_training_are_reported(monkeypatch):
     monkeypatch.setenv("TF_ENABLE_ONEDNN_OPTS", "0")
     monkeypatch.setenv("TF_CONFIG", "{}")
-    said = "\n".join(doctor._environment())
-    assert "TF_ENABLE_ONEDNN_OPTS=0" in said and "TF_CONFIG is set" in said
+    advice = "\n".join(doctor._variable_advice())
+    assert "TF_ENABLE_ONEDNN_OPTS=0" in advice and "TF_CONFIG is set" in advice

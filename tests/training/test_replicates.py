@@ -5,9 +5,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from support import runs
 
-from camformer_tf import errors, rundir
-from camformer_tf.training import replicates
+from camformer_tf import errors, recipe, rundir
+from camformer_tf.training import options as fit_options
+from camformer_tf.training import replicates, trainer
 
 SAMPLE = Path(__file__).parents[2] / "tfrecords" / "sample"
 FIT = [sys.executable, "-m", "camformer_tf.cli", "fit", "smoke", str(SAMPLE)]
@@ -21,25 +23,25 @@ def fit(out: Path, *options: str) -> subprocess.CompletedProcess:
 
 
 @pytest.fixture(scope="module")
-def trained(tmp_path_factory) -> tuple[Path, str]:
+def finished_run(tmp_path_factory) -> tuple[Path, str]:
     out = tmp_path_factory.mktemp("replicates") / "run"
-    done = fit(out, "--seeds", "42,7,23")
-    assert done.returncode == 0, done.stderr
-    return out, done.stdout
+    process = fit(out, "--seeds", "42,7,23")
+    assert process.returncode == 0, process.stderr
+    return out, process.stdout
 
 
-def test_each_seed_is_a_run_of_its_own(trained):
-    out, _ = trained
+def test_each_seed_is_its_own_run(finished_run):
+    out, _ = finished_run
     assert {path.name for path in out.iterdir()} == {
         "seed-42", "seed-7", "seed-23", "replicates.csv",
     }  # fmt: skip
     for seed in (42, 7, 23):
-        recipe = (out / f"seed-{seed}" / rundir.RECIPE).read_text()
-        assert f"seed: {seed}" in recipe and "epochs: 1" in recipe
+        text = (out / f"seed-{seed}" / rundir.RECIPE).read_text()
+        assert f"seed: {seed}" in text and "epochs: 1" in text
 
 
-def test_the_table_has_each_replicate_then_mean_and_deviation(trained):
-    out, said = trained
+def test_the_table_has_each_replicate_then_mean_and_deviation(finished_run):
+    out, output = finished_run
     table = pd.read_csv(out / rundir.REPLICATES)
     assert list(table.seed) == ["42", "7", "23", "mean", "sd"]
     for row in table[:3].itertuples():
@@ -51,63 +53,89 @@ def test_the_table_has_each_replicate_then_mean_and_deviation(trained):
         assert table[column][3] == pytest.approx(values.mean())
         assert table[column][4] == pytest.approx(np.std(values, ddof=1))
     r = table.val_pearson
-    assert f"3 replicates: r {r[3]:.4f} (sd {r[4]:.4f})" in said
+    assert f"3 replicates: r {r[3]:.4f} (sd {r[4]:.4f})" in output
 
 
-def test_a_replicate_is_the_run_of_that_seed(trained, tmp_path):
-    out, _ = trained
-    assert fit(tmp_path / "alone", "--set", "train.seed=7").returncode == 0
+def test_a_replicate_is_the_run_of_that_seed(finished_run, tmp_path):
+    out, _ = finished_run
+    assert fit(tmp_path / "single", "--set", "train.seed=7").returncode == 0
     for name in (rundir.LOG, rundir.VAL_PREDICTIONS, rundir.RECIPE):
-        assert (tmp_path / "alone" / name).read_bytes() == (out / "seed-7" / name).read_bytes()
+        assert (tmp_path / "single" / name).read_bytes() == (out / "seed-7" / name).read_bytes()
 
 
 @pytest.fixture
-def trainings(monkeypatch):
-    """The commands of replicates that would be trained, in place of training; codes to end with."""
-    started, codes = [], {}
+def processes(monkeypatch):
+    """The arguments of the processes that would train, and exit codes by folder to end with."""
+    commands, codes = [], {}
 
     def run(arguments, **options):
-        started.append(arguments)
-        folder = Path(arguments[-1])
+        commands.append(arguments)
+        folder = Path(arguments[3])
         if code := codes.get(folder.name):
             return code
         folder.mkdir(exist_ok=True)
         return 0
 
-    made = type("Made", (), {name: 1.0 for name in replicates._COLUMNS.values()})
     monkeypatch.setattr(replicates.child, "run", run)
-    monkeypatch.setattr(replicates.rundir, "load", lambda folder: made())
-    return started, codes
+    monkeypatch.setattr(replicates.rundir, "load", lambda folder: runs.run())
+    return commands, codes
 
 
-def command(seed: int, folder: Path) -> list[str]:
-    return [str(seed), str(folder)]
+def train(out: Path, seeds: list[int], **options) -> dict:
+    job = trainer.Job(
+        recipe.load("smoke"), SAMPLE, out, fit_options.FitOptions(precision="float32", **options)
+    )
+    return replicates.train(job, seeds, is_quiet=True)
 
 
-def test_without_resume_what_is_there_is_not_replaced(trainings, tmp_path):
-    replicates.train([1, 2], tmp_path / "run", command)
+def test_each_process_gets_the_options_and_its_seed(processes, tmp_path):
+    commands, _ = processes
+    train(tmp_path / "run", [7], steps_per_call=3, require_gpu=True, overwrite=True)
+    (command,) = commands
+    text = " ".join(command)
+    assert text.startswith("fit ") and f"{tmp_path / 'run' / 'seed-7'} --resume" in text
+    assert "--set train.seed=7 --precision float32 --steps-per-call 3 --require-gpu --quiet" in text
+    assert "--overwrite" not in text  # of the folder of all replicates
+
+
+def test_without_resume_existing_replicates_are_not_replaced(processes, tmp_path):
+    train(tmp_path / "run", [1, 2])
     with pytest.raises(errors.UserError, match="exists already"):
-        replicates.train([1, 2], tmp_path / "run", command)
-    replicates.train([1, 2], tmp_path / "run", command, overwrite=True)
-    assert len(trainings[0]) == 4
+        train(tmp_path / "run", [1, 2])
+    train(tmp_path / "run", [1, 2], overwrite=True)
+    assert len(processes[0]) == 4
 
 
-def test_a_replicate_that_fails_ends_all_and_keeps_those_before(trainings, tmp_path):
-    started, codes = trainings
+def test_a_replicate_that_fails_ends_all_and_keeps_those_before(processes, tmp_path):
+    commands, codes = processes
     codes["seed-2"] = 143
-    with pytest.raises(replicates.Ended) as ended:
-        replicates.train([1, 2, 3], tmp_path / "run", command)
-    assert ended.value.code == 143 and len(started) == 2
+    with pytest.raises(replicates.ReplicateFailed, match="seed-2: a signal stopped") as failure:
+        train(tmp_path / "run", [1, 2, 3])
+    assert failure.value.code == 143 and len(commands) == 2
     assert list(pd.read_csv(tmp_path / "run" / rundir.REPLICATES).seed) == [1]
     codes.clear()
-    replicates.train([1, 2, 3], tmp_path / "run", command, resume=True)
+    assert list(train(tmp_path / "run", [1, 2, 3], resume=True)) == [1, 2, 3]
     table = pd.read_csv(tmp_path / "run" / rundir.REPLICATES)
     assert list(table.seed) == ["1", "2", "3", "mean", "sd"]
 
 
-def test_the_same_seed_twice_is_refused(tmp_path):
-    with pytest.raises(errors.UserError, match="a seed stands there twice"):
-        replicates.train([1, 1], tmp_path / "run", command)
+@pytest.mark.parametrize(
+    ("seeds", "count", "message"),
+    [
+        ([1, 1], None, "--seeds 1,1: a seed is repeated"),
+        ([], None, "expected whole numbers"),
+        ([-1], None, "expected whole numbers"),
+        ([1], 2, "exclude each other"),
+        (None, 11, "expected 1 to 10"),
+    ],
+)
+def test_seeds_that_make_no_replicates_are_refused(seeds, count, message):
+    with pytest.raises(errors.UserError, match=message):
+        replicates.choose(seeds, count)
+
+
+def test_without_seeds_the_first_published_ones_are_used():
+    assert replicates.choose(None, 3) == [42, 23, 47]
 
 
 def test_the_published_seeds_are_those_of_the_paper():
