@@ -137,7 +137,7 @@ def measure_memory(folder: Path, trials: int) -> list[str]:
         time.sleep(0.5)
     if process.wait():
         raise SystemExit("the search failed")
-    counts = [n for n in (1, 5, 10, 20, 30, 40, 50, 100, trials - 1) if n in memory and n < trials]
+    counts = sorted({1, 5, 10, 20, 30, 40, 50, 100, trials - 1} & set(memory) & set(range(trials)))
     return [
         "| finished trials | " + " | ".join(map(str, counts)) + " |",
         "|---" * (len(counts) + 1) + "|",
