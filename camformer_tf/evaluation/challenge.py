@@ -122,7 +122,7 @@ def read_public(submission: Path, leaderboard: Path) -> pairing.Pairs:
     ground = leaderboard / _GROUND
     public = {int(key): value for key, value in predictions.read_json(ground).items()}
     rows = max(public, default=-1) + 1
-    expression = np.full(rows, np.nan)
+    expression = np.full(rows, np.nan)  # (rows,); rows that are not public stay NaN
     expression[list(public)] = list(public.values())
     prediction = pairing.read_json(submission, rows)
     return pairing.Pairs(str(submission), str(ground), expression, prediction)
@@ -151,7 +151,7 @@ def summary(card: dream.Scorecard, teams: Teams) -> str:
         f"{'category':<20} {'sequences':>9} {'Pearson r':>10}{place} {'Spearman':>9}{place} "
         f"{'weight':>7}"
     ]
-    ranks = places(card, teams) if teams else {}
+    ranks = places(card, teams) if teams else {}  # metric → subset → place
     for name, subset in card.subsets.items():
         cells = _cells([subset.pearson, subset.spearman], name, ranks)
         rows.append(f"{name.replace('_', ' '):<20} {subset.n:>9,} {cells} {subset.weight:>7.2f}")
@@ -180,6 +180,7 @@ def _check_truth(pairs: pairing.Pairs, ground: Path) -> None:
         return
     for key, value in predictions.read_json(ground).items():
         row = int(key)
+        # NaN, of a row beyond the end or without a value, is refused too
         expression = pairs.expression[row] if row < len(pairs.expression) else np.nan
         if not abs(expression - value) <= _TOLERANCE:
             raise errors.UserError(

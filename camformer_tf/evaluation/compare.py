@@ -61,7 +61,7 @@ class Comparison:
         records = []
         for row in self.rows:
             record = {field.name: getattr(row, field.name) for field in dataclasses.fields(RunRow)}
-            del record["values"]
+            del record["values"]  # only those that differ follow
             records.append(record | {key: row.values.get(key) for key in self.keys})
         return records
 
@@ -116,7 +116,9 @@ def compare(
     rows = []
     for path in map(Path, paths):
         rows += [_row(run) for run in rundir.replicates(path) or [path]]
+    # parameters follow from other values, so they are not compared
     keys = sorted({key for row in rows for key in row.values if not key.startswith("expect.")})
+    # values may be lists, which are compared as JSON
     differing = [key for key in keys if len({json.dumps(r.values.get(key)) for r in rows}) > 1]
     rows.sort(key=lambda row: float("-inf") if row.score is None else row.score, reverse=True)
     comparison = Comparison(rows, differing)
@@ -197,7 +199,7 @@ def _row(path: Path) -> RunRow:
     run = rundir.load_if_finished(path)
     best = None
     if len(epochs):
-        total = epochs[["val_pearson", "val_spearman"]].sum(axis=1)  # an undefined one counts 0
+        total = epochs[["val_pearson", "val_spearman"]].sum(axis=1)  # (epochs,); undefined counts 0
         best = epochs.assign(score=total).iloc[int(np.argmax(total))]
 
     def number(column: str) -> float | None:

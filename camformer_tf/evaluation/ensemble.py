@@ -82,7 +82,7 @@ def calibrate(
         band = conformal.band(y[making], mean[making], making_spread, coverage)
     except ValueError as error:
         raise errors.UserError(f"{measured}: {error}.") from error
-    lower, upper = band.ends(mean, spread)  # (N,) each
+    lower, upper = band.ends(mean, spread)  # (N,), (N,)
     check_sample = [values[checking] for values in (y, lower, upper)]
     intervals = calibrations.Calibration(
         members=calibrations.fingerprints(inference.member_paths(paths)),
@@ -114,6 +114,8 @@ def _split(
 ) -> list[np.ndarray]:
     """Returns the rows that check the coverage, that fit the scale and that make the intervals."""
     order = np.random.default_rng(recipe.sub_seed(seed, "calibrate")).permutation(count)
+    # The three groups are disjoint: a band that is measured on the sequences that made it, or
+    # made from those that fitted the scale, would look better than it is.
     checking = round(count * check)
     fitting = (count - checking) // 2 if scale != "model" else 0
     groups = np.split(order, [checking, checking + fitting])
@@ -151,7 +153,7 @@ def _predictions(
                     f"{source}: sequence {len(expressions) + unreadable} has the expression "
                     f"{rows.expressions[i]!r}, which is not a finite number."
                 )
-        blocks.append(block[:, readable])
+        blocks.append(block[:, readable])  # (M, readable)
         report("predicting", len(expressions), 0)
     if unreadable:
         subject = "1 sequence" if unreadable == 1 else f"{unreadable:,} sequences"

@@ -109,6 +109,7 @@ def evaluate(
     )
     if against is not None:
         if truth is None and not isinstance(against, str | os.PathLike):
+            # numbers have no measured values of their own: take those of the predictions
             reference = pairing.load(against, sample.expression)
         else:
             reference = judge.load(against, truth)

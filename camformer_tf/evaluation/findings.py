@@ -48,6 +48,7 @@ def from_history(
     findings = []
     loss, epoch = history["val_loss"].to_numpy(), history["epoch"].to_numpy()  # (epochs,)
     lowest = int(np.argmin(loss))
+    # One epoch after the lowest loss is not yet a trend.
     if len(loss) - lowest > 2 and loss[-1] > (1 + _RISE) * loss[lowest]:
         findings.append(
             Finding(
@@ -57,6 +58,7 @@ def from_history(
                 "decay or data may help.",
             )
         )
+    # One cycle ends with the smallest learning rate, so its last epoch is usually the best.
     if best_epoch == epoch[-1] == train.epochs and train.schedule != "onecycle":
         findings.append(
             Finding(
@@ -145,6 +147,7 @@ def from_predictions(pairs: pairing.Pairs) -> list[Finding]:
             *findings,
             Finding("all measured values are the same", "Correlations are undefined."),
         ]
+    # in units of the standard deviation of the measured values
     spread, shift = p.std() / y.std(), (p.mean() - y.mean()) / y.std()
     if abs(shift) > _SHIFT or spread > _WIDE:
         findings.append(

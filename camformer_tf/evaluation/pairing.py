@@ -58,6 +58,7 @@ def load(source: Predictions, truth: Truth | None = None) -> Pairs:
         pairs = _from_frame(source)
     else:
         prediction = _numbers(source, _ARRAY)  # (N,)
+        # an empty `truth` marks pairs without measured values
         pairs = Pairs(_ARRAY, "", np.full(len(prediction), np.nan), prediction)
     if truth is not None:
         pairs = _with_truth(pairs, truth)
@@ -103,7 +104,7 @@ def read_json(path: Path, rows: int) -> np.ndarray:
     Raises:
         errors.UserError: a position beyond the rows, or a value that is not a number.
     """
-    prediction = np.full(rows, np.nan)
+    prediction = np.full(rows, np.nan)  # (rows,)
     for key, value in predictions.read_json(path).items():
         if not key.isdecimal() or int(key) >= rows:
             raise errors.UserError(f"{path}: position {key!r} is not one of the {rows:,} rows.")
@@ -118,7 +119,7 @@ def _read_predictions(path: Path) -> Pairs:
     if path.suffix == ".json":
         raise errors.UserError(f"{path}: holds positions only: pass truth as the path of a text.")
     table = predictions.read(path)
-    expression = np.full(len(table.prediction), np.nan)
+    expression = np.full(len(table.prediction), np.nan)  # (N,)
     return Pairs(str(path), "", expression, table.prediction, table.sequences)
 
 
@@ -127,7 +128,7 @@ def _from_frame(frame: pd.DataFrame) -> Pairs:
         columns = ", ".join(map(str, frame.columns)) or "none"
         raise errors.UserError(f"{_TABLE}: expected a column prediction, found {columns}.")
     prediction = _numbers(frame["prediction"], f"{_TABLE}, column prediction")
-    expression, truth = np.full(len(prediction), np.nan), ""
+    expression, truth = np.full(len(prediction), np.nan), ""  # (N,)
     if "expression" in frame:
         expression, truth = _numbers(frame["expression"], f"{_TABLE}, column expression"), _TABLE
     sequences = frame["sequence"].astype(str).tolist() if "sequence" in frame else None
@@ -176,7 +177,7 @@ def _read_truth(
     values: list[float] = []
     for block in text.Source(path).blocks():
         for number, line in enumerate(block.read().split(b"\n"), block.first):
-            if fields := line.split():
+            if fields := line.split():  # blank lines are skipped, as `predict` does
                 reason, row = rules.malformed(fields), len(values)
                 is_unpredicted = (
                     prediction is not None and np.isnan(prediction[row : row + 1]).any()
@@ -192,7 +193,7 @@ def _read_truth(
             "Give the text that was predicted."
         )
     for row, pair in enumerate(zip(names, sequences or names, strict=True), 1):
-        if pair[0].upper() != pair[1].upper():
+        if pair[0].upper() != pair[1].upper():  # letter case has no meaning
             raise errors.UserError(
                 f"{path}: row {row} is {pair[0][:40]}…, but the predictions have "
                 f"{pair[1][:40]}…. Give the text that was predicted, in the same order."

@@ -102,7 +102,7 @@ def score_pairs(pairs: pairing.Pairs, *, resamples: int = 0) -> Scores:
 
 def score(expression: np.ndarray, prediction: np.ndarray, unpredicted: int = 0) -> Scores:
     """Returns the scores of predictions, float64 (N,), against measured expression (N,)."""
-    error = prediction - expression  # (N,)
+    error = prediction - expression  # (N,), in units of expression
     r = _none_if_nan(correlation.pearson(expression, prediction))
     return Scores(
         n=len(expression),
@@ -151,6 +151,7 @@ def compare(
             differences[name] = Difference(difference)
             continue
         gains = samples[:, 0, i] - samples[:, 1, i]  # (resamples,)
+        # no interval where a resample has an undefined correlation
         ci = bootstrap.intervals(gains[:, None], [name]).get(name)
         differences[name] = Difference(difference, ci, float((gains > 0).mean()) if ci else None)
     return differences

@@ -70,6 +70,7 @@ def _extremes(
     sequences: Sequence[str], y: np.ndarray, p: np.ndarray
 ) -> dict[str, list[tuple[str, float, float, float]]]:
     """Returns "worst" and "best" → rows of sequence, measured, predicted, and their difference."""
+    # stable, so that equal errors keep the order of the table
     order = np.argsort(-np.abs(p - y), kind="stable")  # (n,), the largest error first
     return {
         name: [(sequences[i], float(y[i]), float(p[i]), float(p[i] - y[i])) for i in indices]

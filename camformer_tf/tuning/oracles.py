@@ -59,6 +59,7 @@ def make(
             )
         oracle = _Hyperband(max_epochs=epochs, **common)
     elif algorithm == "bayesian":
+        # a quarter of the trials is random, after the recipes to start from
         initial_points = len(search_space.search.start_from) + max(3, trials // 4)
         oracle = _Bayesian(max_trials=trials, num_initial_points=initial_points, **common)
     elif algorithm == "grid":
@@ -128,6 +129,7 @@ def _steps(key: str, value_range: template.Range) -> list[template.Value]:
             "{float: [0.0, 0.4, 0.1]}, or a choice."
         )
     low, step = value_range.low, value_range.step
+    # the tolerance keeps the upper end of ranges such as [0.0, 0.3, 0.1]
     count = math.floor((value_range.high - low) / step + 1e-9) + 1
     return [low + i * step for i in range(count)]
 
@@ -162,6 +164,7 @@ class Oracle(keras_tuner.Oracle):
             values = encode(self.search_space, self.search_space.from_recipe(name))
             if not self._duplicate(values):
                 return values
+        # an infeasible draw costs milliseconds, a failed trial minutes
         for _ in range(_DRAWS):
             values = super()._random_values()
             if values is None or self.is_feasible(values):

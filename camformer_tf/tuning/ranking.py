@@ -64,7 +64,8 @@ class Ranking:
     keys: tuple[str, ...]
 
     def __repr__(self) -> str:
-        return f"Ranking of {len(self.trials)} trials, the best first\n{self.summary()}"
+        count = "1 trial" if len(self) == 1 else f"{len(self)} trials"
+        return f"Ranking of {count}, the best first\n{self.summary()}"
 
     def __len__(self) -> int:
         return len(self.trials)
@@ -119,6 +120,7 @@ def rank(trials: Iterable[Trial], direction: str, keys: Sequence[str]) -> Rankin
         return trial.objective is None, sign * (trial.objective or 0.0)
 
     order = sorted(trials, key=position)
+    # cheap means few parameters, or many sequences a second
     small = _front(order, lambda trial: trial.parameters)
     fast = _front(order, lambda trial: -(trial.sequences_per_second or 0))
     return Ranking(

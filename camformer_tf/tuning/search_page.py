@@ -90,6 +90,7 @@ def _importance(
         for t in trials
     ]
     labels = [(_label(value_range, 0), _label(value_range, 1)) for value_range in ranges]
+    # (trials, axes), NaN where a value is not used
     figure = plot.parallel(names, labels, np.array(table, float), _numbers(trials, "score"))
     return [
         page.picture(

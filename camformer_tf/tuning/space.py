@@ -171,6 +171,7 @@ def _lookup_pool(blocks: Any, key: str) -> Any:
 def _check_ends(space: Space) -> None:
     """Raises UserError unless every value of every range is legal in a recipe."""
     defaults = {key: value_range.ends()[-1] for key, value_range in space.ranges.items()}
+    # pooling may not fit the largest network, so it is left out but for its own ranges
     defaults |= {key: None for key in defaults if key.endswith(".pool.at")}
     for key, value_range in space.ranges.items():
         for value in value_range.ends():

@@ -110,7 +110,7 @@ class Parser:
         common = self.parse(raw["all"], f"{key}.all") if "all" in raw else None
         items = []
         for i in range(max(counts)):
-            earlier_keys = set(self.ranges)
+            earlier_keys = set(self.ranges)  # new ones belong to item i
             items.append(self.parse(raw.get("each"), f"{key}.{i}"))
             if isinstance(count, Range):
                 new_keys = [name for name in self.ranges if name not in earlier_keys]
@@ -141,6 +141,7 @@ def _range(raw: dict[str, Any], key: str, source: str) -> Range:
     if len(values) not in lengths or not are_numbers or not all(map(math.isfinite, values)):
         form = "[low, high]" if kind == "log" else "[low, high] or [low, high, step]"
         raise errors.UserError(f"{source}: {key}: expected {kind}: {form}, found {values}.")
+    # YAML writes 1 for 1.0, so numbers of a float range are converted
     low, high, *step = values if kind == "int" else map(float, values)
     if low > high or (kind == "log" and low <= 0) or (step and step[0] <= 0):
         raise errors.UserError(f"{source}: {key}: the range {kind} {values} contains no number.")

@@ -96,7 +96,7 @@ def tune(
         search_tuner = tuner.make(task, oracle)
         try:
             _run(search_tuner)
-        finally:
+        finally:  # also after a signal: trials.csv has all finished trials
             result = search_tuner.save_ranking()
     _write_page(result, task)
     if not any(trial.is_complete for trial in result):

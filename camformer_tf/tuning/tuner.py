@@ -62,6 +62,7 @@ def make(search: Search, oracle: oracles.Oracle) -> SearchTuner:
     """Returns the tuner of a search, with what its folder has of an earlier one."""
     tuner = SearchTuner(oracle, directory=str(search.out_dir), project_name="keras_tuner")
     is_limited = search.options.algorithm != "hyperband"
+    # also after a resume, which restores the limit of the earlier search
     tuner.oracle.max_trials = search.options.trials if is_limited else None
     tuner.task, tuner.start = search, time.monotonic()
     oracle.after_trial = tuner.save_trial
@@ -91,7 +92,7 @@ class SearchTuner(keras_tuner.engine.base_tuner.BaseTuner):
         file.write_text(recipe.dump(self._recipe(trial)), encoding="utf-8")
         if files.is_locked(folder):
             _log.info(f"{folder}: waiting for the training of a search that was killed")
-        while files.is_locked(folder):
+        while files.is_locked(folder):  # it cannot be reached, and writes the same files
             time.sleep(1)
         command = ["fit", str(file), str(self.task.records_dir), str(folder), "--resume", "--quiet"]
         command += self.task.options.fit_arguments
@@ -101,6 +102,7 @@ class SearchTuner(keras_tuner.engine.base_tuner.BaseTuner):
             raise TrialInterrupt(code)
         if code:
             raise keras_tuner.errors.FailedTrialError(f"exit code {code}")
+        # a search of many trials would fill the disk with them
         for name in (rundir.CHECKPOINTS, rundir.TENSORBOARD):
             shutil.rmtree(folder / name, ignore_errors=True)
         return {OBJECTIVE: self._objective(rundir.load(folder))}
