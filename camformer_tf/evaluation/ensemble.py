@@ -67,7 +67,7 @@ def calibrate(
     columns = {"sequence": sequence, "expression": expression}
     y, member_predictions = _predictions(
         paths,
-        remote.path(str(measured)),
+        remote.path(measured),
         split=split,
         columns={role: name for role, name in columns.items() if name} or None,
         batch_size=batch_size,
@@ -130,7 +130,7 @@ def _split(
 
 def _predictions(
     models: Sequence[Path],
-    source: Path | remote.Remote,
+    source: remote.AnyPath,
     *,
     split: str | None,
     columns: dict[str, str] | None,

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import numpy as np
 
+from camformer_tf import remote
 from camformer_tf.data import rows
 from camformer_tf.model import inference
 
 
 def member_predictions(
     predictor: inference.Model,
-    source: Path,
+    source: remote.AnyPath,
     split: str | None = None,
     columns: dict[str, str] | None = None,
 ) -> Iterator[tuple[rows.Rows, np.ndarray]]:
