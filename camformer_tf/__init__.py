@@ -1,12 +1,15 @@
 """Residual CNNs that predict gene expression from promoter sequence, in TensorFlow and Keras.
 
 The names of `__all__` are the public ones. Each is imported when it is first used, so that
-`import camformer_tf` takes no time and changes nothing.
+`import camformer_tf` takes no time. It makes Keras read .keras files of this package; see
+`registration`.
 """
 
 import importlib
 import sys
 import types
+
+from camformer_tf import registration
 
 __version__ = "0.1.0"
 
@@ -58,3 +61,4 @@ class _Package(types.ModuleType):
 
 
 sys.modules[__name__].__class__ = _Package
+registration.install()
