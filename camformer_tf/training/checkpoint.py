@@ -6,6 +6,7 @@ import difflib
 import json
 import logging
 import os
+import re
 import time
 import zipfile
 from collections.abc import Sequence
@@ -69,7 +70,7 @@ class Checkpoints:
             return loop.EpochProgress()
         with np.load(path) as arrays:
             head = json.loads(str(arrays["head"]))
-            if head["paths"] != self._paths():
+            if _without_numbers(head["paths"]) != _without_numbers(self._paths()):
                 raise errors.UserError(
                     f"{path}: is of another network than this run's. Train it in another run "
                     "directory, or give the same network again."
@@ -146,13 +147,18 @@ class Checkpoints:
         return [*self._model.variables, *self._model.optimizer.variables]
 
     def _paths(self) -> list[str]:
-        """Returns what distinguishes the variables: the last part of the path, shape and type.
-
-        Keras numbers the other parts of a path through a process.
-        """
+        """Returns what distinguishes the variables: the last part of the path, shape and type."""
         return [
             f"{v.path.rpartition('/')[2]} {tuple(v.shape)} {v.dtype}" for v in self._variables()
         ]
+
+
+def _without_numbers(paths: Sequence[str]) -> list[str]:
+    """Returns paths without the numbers of names: a user's unnamed layers get new ones each time.
+
+    An optimizer's variables are named after those of the layers: "conv1d_3_kernel_momentum".
+    """
+    return [re.sub(r"_\d+(?=[_ ])", "", path) for path in paths]
 
 
 def newest(folder: Path) -> Path | None:

@@ -25,7 +25,9 @@ def check_records(settings: recipe.Recipe, records_dir: remote.AnyPath) -> None:
             f"{settings.data.length}, or pass --set data.length={contents.sequence_length}."
         )
     if problems := verify.listing(records_dir, contents):
-        more = f" ({len(problems) - 1} more problems)" if len(problems) > 1 else ""
+        count = len(problems) - 1
+        noun = "problem" if count == 1 else "problems"
+        more = f" ({count} more {noun})" if count else ""
         raise errors.UserError(
             f"{problems[0]}{more}. See camformer-tf verify-records {records_dir}, or build the "
             "records again."
