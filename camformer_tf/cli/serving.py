@@ -29,8 +29,8 @@ _DEFAULT = server_options.ServerOptions()
 @group.option(
     "--format",
     default="savedmodel",
-    type=click.Choice(["savedmodel", "onnx", "litert"]),
-    help="For TensorFlow Serving, ONNX Runtime or LiteRT.",
+    type=click.Choice(["savedmodel", "keras", "onnx", "litert"]),
+    help="For TensorFlow Serving, Keras, ONNX Runtime or LiteRT.",
 )
 @group.option("--overwrite", is_flag=True, help="Replace --version N if it exists.")
 @group.quiet

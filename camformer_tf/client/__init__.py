@@ -1,1 +1,1 @@
-"""Predictions from a running server."""
+"""Models by path or URL: local ones, and those of running servers."""

@@ -1,4 +1,4 @@
-"""Runs → one SavedModel, ONNX or LiteRT file."""
+"""Runs → one SavedModel, .keras, ONNX or LiteRT file."""
 
 from camformer_tf import backend
 

@@ -38,7 +38,8 @@ def export(
     - `regress`: serialized tf.Examples with a `sequence` → `outputs`.
 
     Beside it are `assets.extra/model_card.json`, golden predictions and warm-up requests. The other
-    formats have `onehot` alone, the card and the golden predictions.
+    formats have `onehot` alone, the card and the golden predictions. The format keras needs Keras
+    alone and holds one network of stock layers without calibration: channels → expression (N, 1).
 
     The folder appears when it is complete and its answers are those of the models.
 
@@ -52,25 +53,33 @@ def export(
 
     Raises:
         errors.UserError: a path that is not a model, models that do not go together, a calibration
-            of another ensemble, an unknown format, a version that exists, an extra that is not
-            installed, or answers that differ from the models'.
+            of another ensemble, an unknown format, several models or a calibration for keras, a
+            version that exists, an extra that is not installed, or answers that differ from the
+            models'.
     """
     if format not in FORMATS:
         raise errors.UserError(f"format {format!r}: expected one of {', '.join(FORMATS)}.")
+    if format == "keras" and calibration is not None:
+        raise errors.UserError(
+            f"{calibration}: a .keras file has neither scale nor intervals. Leave out "
+            "--calibration, or export a SavedModel."
+        )
     entries = [models] if isinstance(models, str | os.PathLike) else models
     model_paths = [Path(entry) for entry in entries]
     out_dir = Path(out_dir)
     target = _target(out_dir, version, overwrite)
     ensemble = members.load(model_paths, Path(calibration) if calibration else None)
+    if format == "keras":
+        ensemble = ensemble.single()
     model = ensemble.fold()
     validation = card.read_validation(ensemble.paths[0])
     golden_predictions = golden.build(
-        ensemble.reference_engines(), model.calibration, card.flanks(validation)
+        ensemble.reference_engines(), ensemble.calibration, card.flanks(validation)
     )
     model_card = card.build(model, ensemble.settings[0], validation)
     new_version = files.new_folder(target, overwrite=overwrite, marker=exportdir.MODEL_CARD)
     with _versions_folder(out_dir), new_version as folder:
-        _write_model(folder, model, format, golden_predictions)
+        _write_model(folder, ensemble, model, format, golden_predictions)
         card.save(model_card, folder / exportdir.MODEL_CARD)
         golden_predictions.save(folder / exportdir.GOLDEN)
     return target
@@ -100,7 +109,11 @@ def _versions_folder(out_dir: Path) -> Iterator[None]:
 
 
 def _write_model(
-    folder: Path, model: graph.ServedModel, kind: str, expected: golden.GoldenPredictions
+    folder: Path,
+    ensemble: members.Members,
+    model: graph.ServedModel,
+    kind: str,
+    expected: golden.GoldenPredictions,
 ) -> None:
     """Writes a version but for its card and golden predictions, and checks its answers."""
     if kind == "savedmodel":
@@ -111,7 +124,11 @@ def _write_model(
         runtime: formats.Runtime = functools.partial(_answers, folder, "onehot")
     else:
         (folder / exportdir.GOLDEN).parent.mkdir()
-        runtime = formats.write(folder / formats.FILES[kind], model, kind)
+        path = folder / formats.FILES[kind]
+        if kind == "keras":
+            runtime = formats.write_keras(path, ensemble.networks[0], ensemble.settings[0])
+        else:
+            runtime = formats.write(path, model, kind)
     expected.check(_onehot_answers(runtime, model, expected))
 
 

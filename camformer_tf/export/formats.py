@@ -1,4 +1,4 @@
-"""An export for ONNX Runtime or LiteRT: channels in, expressions out."""
+"""An export for Keras, ONNX Runtime or LiteRT: channels in, expressions out."""
 
 from __future__ import annotations
 
@@ -9,25 +9,26 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from camformer_tf import errors
+from camformer_tf import errors, recipe
 from camformer_tf.data import sequence
 from camformer_tf.export import graph
+from camformer_tf.model import stock
 
-FILES = {"onnx": "model.onnx", "litert": "model.tflite"}
+FILES = {"keras": "model.keras", "onnx": "model.onnx", "litert": "model.tflite"}
 _OPSET = 17  # of 2022
 
 Runtime = Callable[..., dict[str, np.ndarray]]  # onehot: float32 (N, L, C) → outputs, (N,) each
 
 
 def write(path: Path, model: graph.ServedModel, kind: str) -> Runtime:
-    """Writes a model as a file, and returns it as its own runtime reads it.
+    """Writes a model as a file of ONNX or LiteRT, and returns it as its own runtime reads it.
 
     The input is `onehot`, float32 (N, L, C); the outputs are those of the signature `onehot`.
 
     Args:
         path: the file to write.
         model: what it computes.
-        kind: one of `FILES`.
+        kind: onnx or litert.
 
     Raises:
         errors.UserError: the extra of that name is not installed.
@@ -51,6 +52,27 @@ def write(path: Path, model: graph.ServedModel, kind: str) -> Runtime:
         raise errors.UserError(
             f'--format {kind} needs {error.name}: pip install "camformer-tf[{kind}]".'
         ) from error
+
+
+def write_keras(path: Path, network: keras.Model, settings: recipe.Recipe) -> Runtime:
+    """Writes a network in stock Keras layers, and returns it as Keras reads it.
+
+    The file has channels (N, L, C) as input and the expression (N, 1) as output.
+
+    Args:
+        path: the file to write.
+        network: as it was trained.
+        settings: its recipe.
+    """
+    stock.save(network, path, settings)
+    stored_network = keras.models.load_model(path, compile=False)
+
+    def run(onehot: np.ndarray) -> dict[str, np.ndarray]:
+        with tf.device("CPU:0"):  # as the golden predictions are computed
+            expression = stored_network(onehot, training=False)  # (N, 1)
+        return {"expression": keras.ops.convert_to_numpy(expression)[:, 0]}
+
+    return run
 
 
 def _write_onnx(path: Path, answer: tf.types.experimental.GenericFunction) -> Runtime:

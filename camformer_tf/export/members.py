@@ -57,6 +57,19 @@ class Members:
         lookups = tuple(map(lookup.of, folded_networks, self.settings))
         return self._serve(tuple(folded_networks), lookups)
 
+    def single(self) -> Members:
+        """Returns the one model without its calibration, as a .keras file holds it.
+
+        Raises:
+            errors.UserError: there are several models.
+        """
+        if len(self.networks) > 1:
+            raise errors.UserError(
+                f"--format keras: a .keras file holds one network, found {len(self.networks)} "
+                "models. Export them one by one, or together as a SavedModel."
+            )
+        return dataclasses.replace(self, calibration=None)
+
     def _serve(
         self, networks: tuple[keras.Model, ...], lookups: tuple[lookup.Lookup | None, ...]
     ) -> graph.ServedModel:

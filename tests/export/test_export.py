@@ -198,23 +198,6 @@ def test_the_calibration_of_other_models_is_refused(replicates, keras_path, tmp_
     assert not (tmp_path / "e").exists()
 
 
-def test_members_of_another_encoding_or_rule_are_refused(keras_path, tmp_path):
-    for change, message in (
-        ("data.encoding=onehot_n", "its encoding is onehot_n, that of the first model is onehot"),
-        ("data.max_n=5", "reads Rule.*Use them one by one"),
-    ):
-        settings = recipe.load("smoke", [change])
-        keras_file.save(rescnn.from_recipe(settings), tmp_path / "other.keras", settings)
-        with pytest.raises(errors.UserError, match=f"other.keras: {message}"):
-            export.export([keras_path, tmp_path / "other.keras"], tmp_path / "e")
-    assert not (tmp_path / "e").exists()
-
-
-def test_an_export_is_not_exported_again(version_dir, tmp_path):
-    with pytest.raises(errors.UserError, match="is an export already"):
-        export.export([version_dir], tmp_path / "e")
-
-
 def test_golden_predictions_are_those_of_the_models_and_of_the_export(replicates, ensemble):
     contents = json.loads((ensemble / exportdir.GOLDEN).read_text())
     assert set(contents) == {"signature", "tolerance", "sequences", "answers"}

@@ -2,10 +2,13 @@ import json
 import re
 import subprocess
 import sys
+from pathlib import Path
 
+import keras
 import numpy as np
 import pytest
 
+import camformer_tf as cf
 from camformer_tf import errors, exportdir, recipe
 from camformer_tf.client import predict
 from camformer_tf.data import sequence
@@ -13,9 +16,10 @@ from camformer_tf.export import export, formats
 from camformer_tf.model import inference, keras_file, rescnn
 
 PACKAGES = {"onnx": ("tf2onnx", "onnxruntime"), "litert": ("ai_edge_litert",)}
+PROGRAMS = Path(__file__).parents[1] / "support" / "programs"
 
 
-@pytest.fixture(params=formats.FILES)
+@pytest.fixture(params=PACKAGES)
 def kind(request) -> str:
     for name in PACKAGES[request.param]:
         pytest.importorskip(name, reason=f"{name} is not installed")
@@ -89,7 +93,7 @@ def test_an_export_whose_runtime_answers_wrongly_is_refused(
     assert not (tmp_path / "e").exists()
 
 
-@pytest.mark.parametrize("kind", formats.FILES)
+@pytest.mark.parametrize("kind", PACKAGES)
 def test_without_the_extra_the_message_says_what_to_install(
     keras_path, tmp_path, monkeypatch, kind
 ):
@@ -117,3 +121,52 @@ def test_onnx_runtime_gives_the_golden_answers_of_a_converted_savedmodel(replica
     for name, values in answer.items():
         expected = np.array(golden["answers"][name], float)[plain]
         np.testing.assert_allclose(values, expected, rtol=0, atol=golden["tolerance"][name])
+
+
+# === Keras ===
+
+
+def test_a_keras_file_loads_without_the_package_and_gives_the_golden_predictions(
+    keras_path, tmp_path
+):
+    folder = export.export(keras_path, tmp_path / "e", format="keras")
+    names = {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
+    assert names == {"model.keras", exportdir.MODEL_CARD, exportdir.GOLDEN}
+    golden = json.loads((folder / exportdir.GOLDEN).read_text())
+    plain = [i for i, s in enumerate(golden["sequences"]) if re.fullmatch("[ACGT]{110}", s)]
+    np.save(tmp_path / "onehot.npy", sequence.encode([golden["sequences"][i] for i in plain]))
+    process = subprocess.run(
+        [sys.executable, PROGRAMS / "plain_keras.py", folder / "model.keras", "onehot.npy"],
+        capture_output=True, text=True, timeout=120, check=True, cwd=tmp_path,
+    )  # fmt: skip
+    expected = np.array(golden["answers"]["expression"], float)[plain]
+    np.testing.assert_allclose(json.loads(process.stdout), expected, rtol=0, atol=1e-5)
+
+
+def test_a_keras_file_of_an_export_is_a_model_of_the_package(keras_path, promoters, tmp_path):
+    folder = export.export(keras_path, tmp_path / "e", format="keras")
+    letters = sequence.letters(promoters)
+    values = cf.load(folder / "model.keras").predict_letters(letters)
+    np.testing.assert_allclose(values, cf.load(keras_path).predict_letters(letters), atol=1e-5)
+
+
+def test_flanks_are_stock_layers_too(promoters, tmp_path):
+    settings = recipe.load("smoke", ["tricks.flanks.cut_left=3", "tricks.flanks.add_left=ACGTN"])
+    keras_file.save(rescnn.from_recipe(settings), tmp_path / "m.keras", settings)
+    folder = export.export(tmp_path / "m.keras", tmp_path / "e", format="keras")
+    network = keras.models.load_model(folder / "model.keras", compile=False)
+    kinds = {type(layer).__module__.partition(".")[0] for layer in network.layers}
+    assert kinds == {"keras"}
+
+
+def test_a_keras_file_holds_one_network_and_no_calibration(replicates, tmp_path):
+    with pytest.raises(errors.UserError, match="holds one network, found 3 models"):
+        export.export(replicates, tmp_path / "e", format="keras")
+    with pytest.raises(errors.UserError, match="neither scale nor intervals"):
+        export.export("run", tmp_path / "e", format="keras", calibration="calibration.json")
+    assert not (tmp_path / "e").exists()
+
+
+def test_an_unknown_format_is_refused(keras_path, tmp_path):
+    with pytest.raises(errors.UserError, match="expected one of savedmodel, keras, onnx, litert"):
+        export.export(keras_path, tmp_path / "e", format="pickle")
