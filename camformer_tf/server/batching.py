@@ -222,7 +222,7 @@ class Batcher:
         for piece, arrays in zip(slices, outputs, strict=True):
             request = piece.request
             request.outputs.append(arrays)
-            if piece.stop == request.rows:
+            if piece.stop == request.rows:  # its last rows
                 yield request.future, _concatenate(request.outputs)
 
     def _call(self, slices: Sequence[_Slice]) -> list[models.Arrays]:
@@ -238,7 +238,7 @@ class Batcher:
                 name: np.concatenate([array, np.repeat(array[-1:], padding, axis=0)])
                 for name, array in inputs.items()
             }  # each (rows + padding, …)
-        outputs = signature.call(inputs)
+        outputs = signature.call(inputs)  # each (rows + padding, …)
         if any(len(array) != rows + padding for array in outputs.values()):
             raise refusal.Refusal(
                 "INTERNAL", "The model returned another number of rows than it was given"

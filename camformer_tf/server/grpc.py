@@ -154,7 +154,7 @@ class _Methods:
         (values,) = (await self._compute(context, version, signature, inputs)).values()
         response = regression_pb2.RegressionResponse()
         self._fill_spec(response.model_spec, version, name)
-        for value in values.reshape(-1).tolist():
+        for value in values.reshape(-1).tolist():  # (N,)
             response.result.regressions.add(value=value)
         return response
 
@@ -270,8 +270,8 @@ def write(array: np.ndarray, tensor: models.Tensor) -> tensor_pb2.TensorProto:
     message = tensor_pb2.TensorProto(dtype=tf.as_dtype(tensor.dtype).as_datatype_enum)
     for size in array.shape:
         message.tensor_shape.dim.add(size=size)
-    values = array.reshape(-1)
+    values = array.reshape(-1)  # in row-major order, as the field is read
     if tensor.kind in ("half", "bfloat16"):
-        values = values.view(np.uint16)
+        values = values.view(np.uint16)  # half_val holds the bits
     getattr(message, _FIELDS[tensor.kind]).extend(values.tolist())
     return message

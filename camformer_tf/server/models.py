@@ -97,7 +97,7 @@ class Signature:
                 )
         if not self.has_rows:
             return 1
-        counts = {len(array) for array in inputs.values()}
+        counts = {len(array) for array in inputs.values()}  # arrays (rows, …)
         if len(counts) > 1:
             raise refusal.invalid("Inputs must have the same 0th-dimension size.")
         return counts.pop()
@@ -177,7 +177,7 @@ def load(folder: Path, warm_up_rows: Sequence[int]) -> Version:
         session.close()
         raise
     version = Version(int(folder.name), signatures, card)
-    weakref.finalize(version, session.close)
+    weakref.finalize(version, session.close)  # when the last request of it is answered
     return version
 
 
@@ -225,7 +225,7 @@ def _warm_up(signature: Signature, rows: int) -> None:
         if tensor.has_rows:
             shape[0] = rows
         filler = string if tensor.dtype == object else 0
-        arrays[name] = np.full(shape, filler, tensor.dtype)
+        arrays[name] = np.full(shape, filler, tensor.dtype)  # (rows, …)
     try:
         signature.call(arrays)
     except refusal.Refusal as error:

@@ -197,7 +197,7 @@ class _Api:
         )
         if method == "regress":
             (values,) = outputs.values()
-            return tensors.write_results(values.reshape(-1))
+            return tensors.write_results(values.reshape(-1))  # (N,)
         return tensors.write_rows(outputs) if has_rows else tensors.write_columns(outputs)
 
     def _describe(self, match: re.Match) -> bytes:

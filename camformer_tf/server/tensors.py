@@ -150,12 +150,13 @@ def array(value: Any, tensor: models.Tensor) -> np.ndarray:
         raise refusal.invalid(
             f"Encountered list at unexpected level: {len(shape)} expected < {len(shape)}"
         )
+    # Leaves in row-major order, (N,), then in their shape.
     convert = _strings if tensor.dtype == object else _numbers
     return convert(leaves, tensor).reshape(shape)
 
 
 def _strings(leaves: list, tensor: models.Tensor) -> np.ndarray:
-    strings = np.empty(len(leaves), object)
+    strings = np.empty(len(leaves), object)  # (N,); np.array would make fixed-width bytes
     try:
         strings[:] = [leaf.encode() if type(leaf) is str else _bytes(leaf) for leaf in leaves]
     except UnicodeEncodeError:
@@ -176,7 +177,7 @@ def _bytes(leaf: Any) -> bytes:
 
 
 def _numbers(leaves: list, tensor: models.Tensor) -> np.ndarray:
-    exact = _MAX_EXACT.get(tensor.kind)
+    exact = _MAX_EXACT.get(tensor.kind)  # None for integers
     types = {bool} if tensor.kind == "bool" else {int, float} if exact else {int}
     if not set(map(type, leaves)) <= types:
         wrong = next(leaf for leaf in leaves if type(leaf) not in types)
@@ -191,7 +192,7 @@ def _numbers(leaves: list, tensor: models.Tensor) -> np.ndarray:
                     "precision."
                 )
     try:
-        return np.array(leaves, tensor.dtype)
+        return np.array(leaves, tensor.dtype)  # (N,)
     except (OverflowError, TypeError, ValueError):
         wrong = max(leaves, key=abs, default=None)
         raise _wrong_type(wrong, tensor.kind) from None
@@ -264,7 +265,7 @@ def write_rows(outputs: models.Arrays) -> bytes:
         raise refusal.invalid(
             "Outputs have inconsistent batch sizes; send 'inputs' in place of 'instances'."
         )
-    columns = [_items(name, values) for name, values in outputs.items()]
+    columns = [_items(name, values) for name, values in outputs.items()]  # each of N strings
     rows: Iterable[str] = columns[0]
     if len(columns) > 1:
         names = [json.dumps(name).replace("%", "%%") for name in outputs]
@@ -296,7 +297,7 @@ def _json(name: str, values: np.ndarray) -> str:
 
 def _items(name: str, values: np.ndarray) -> list[str]:
     """Returns the JSON of each item along the first axis."""
-    if values.ndim > 1:
+    if values.ndim > 1:  # (N, …)
         return [_json(name, row) for row in values]
     if values.dtype == object:
         return [_string(name, value) for value in values]
@@ -323,7 +324,7 @@ def _floats(values: np.ndarray) -> list[str]:
     digits = 17 if values.dtype == np.float64 else 9
     numbers = values.tolist()
     short = ["%.6g" % number for number in numbers]  # noqa: UP031  (twice as fast)
-    is_exact = np.array(short, np.float64).astype(values.dtype) == values
+    is_exact = np.array(short, np.float64).astype(values.dtype) == values  # bool (N,)
     return [
         _decimal(text if exact else f"{number:.{digits}g}")
         for text, exact, number in zip(short, is_exact.tolist(), numbers, strict=True)
