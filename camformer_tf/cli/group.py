@@ -6,6 +6,7 @@ import functools
 import json
 import logging
 import os
+import select
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -64,7 +65,7 @@ json_output = option("--json", "as_json", is_flag=True, help="Print JSON.")
 class Command(click.Command):
     """A command whose help ends with an example."""
 
-    def __init__(self, *args: Any, example: str, **options: Any):
+    def __init__(self, *args: Any, example: str, **options: Any) -> None:
         super().__init__(*args, **options)
         self.example = example
 
@@ -88,16 +89,28 @@ class Commands(click.Group):
         return list(self.commands)
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Runs a command; a closed pipe ends it quietly."""
+        """Runs a command; when the reader of standard output is gone, it ends with status 0."""
         try:
             result = super().invoke(ctx)
-            sys.stdout.flush()  # here, where a closed pipe can still be told
+            if sys.stdout is not None:  # None where the shell has closed it
+                sys.stdout.flush()  # now, since at the exit of Python an error would be printed
         except errors.UserError as error:
             raise click.ClickException(str(error)) from error
-        except BrokenPipeError:
+        except BrokenPipeError as error:
+            if not _reader_is_gone():
+                raise click.ClickException(f"a connection broke ({error}). Try again.") from error
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             ctx.exit(0)
         return result
+
+
+def _reader_is_gone() -> bool:
+    """Returns whether standard output is a pipe with no reader, as in `camformer-tf … | head`."""
+    if not hasattr(select, "poll"):  # Windows
+        return True
+    poll = select.poll()
+    poll.register(sys.stdout.fileno(), 0)
+    return any(event & (select.POLLERR | select.POLLHUP) for _, event in poll.poll(0))
 
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
