@@ -209,3 +209,16 @@ def test_short_work_logs_nothing(clock, caplog_info):
         clock[0] += 2.9
         report("writing", count, 10)
     assert messages(caplog_info) == []
+
+
+def test_tensorflow_is_quiet_about_files_and_still_warns():
+    logger = logging.getLogger("tensorflow")
+    level = logger.level
+    logger.setLevel(logging.INFO)
+    try:
+        with progress.quiet_tensorflow():
+            assert not logger.isEnabledFor(logging.INFO)
+            assert logger.isEnabledFor(logging.WARNING)
+        assert logger.level == logging.INFO
+    finally:
+        logger.setLevel(level)

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
-from camformer_tf import errors, exportdir, files
+from camformer_tf import errors, exportdir, files, progress
 from camformer_tf.data import rows, sequence
 from camformer_tf.export import card, formats, golden, graph, members, savedmodel, warmup
 
@@ -137,7 +137,8 @@ def _answers(
 ) -> dict[str, np.ndarray]:
     """Returns the answers of a SavedModel, on CPU as the golden predictions are computed."""
     with tf.device("CPU:0"):
-        saved_model = tf.saved_model.load(str(folder))
+        with progress.quiet_tensorflow():
+            saved_model = tf.saved_model.load(str(folder))
         tensors = {name: tf.constant(values) for name, values in inputs.items()}
         outputs = saved_model.signatures[signature](**tensors)
     return {name: values.numpy() for name, values in outputs.items()}

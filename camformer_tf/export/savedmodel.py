@@ -14,6 +14,7 @@ import keras
 import tensorflow as tf
 from tensorflow.core.protobuf import meta_graph_pb2
 
+from camformer_tf import progress
 from camformer_tf.data import sequence
 from camformer_tf.export import graph
 
@@ -49,14 +50,15 @@ def write(folder: Path, model: graph.ServedModel) -> None:
                     # Feeding the initial value adds no node to the graph, as `assign` would.
                     session.run(variable.initializer, {variable.initializer.inputs[1]: array})
             builder = v1.saved_model.Builder(str(folder))
-            builder.add_meta_graph_and_variables(
-                session,
-                [tf.saved_model.SERVING],
-                signatures,
-                main_op=initializer,
-                strip_default_attrs=True,
-            )
-            builder.save()
+            with progress.quiet_tensorflow():
+                builder.add_meta_graph_and_variables(
+                    session,
+                    [tf.saved_model.SERVING],
+                    signatures,
+                    main_op=initializer,
+                    strip_default_attrs=True,
+                )
+                builder.save()
 
 
 def _variables(network: keras.Model, scope: str) -> list[tf.Variable]:

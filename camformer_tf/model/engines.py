@@ -12,7 +12,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from camformer_tf import errors, exportdir, recipe, rundir
+from camformer_tf import errors, exportdir, progress, recipe, rundir
 from camformer_tf.data import rows, rules, sequence
 from camformer_tf.model import keras_file, predictors, rescnn
 
@@ -79,7 +79,8 @@ class ExportEngine:
         """
         self.name = str(folder)
         self.rule, self.encoding = _read_card(folder / exportdir.MODEL_CARD)
-        self._export = tf.saved_model.load(str(folder))  # kept, since its functions need it
+        with progress.quiet_tensorflow():
+            self._export = tf.saved_model.load(str(folder))  # kept: its functions need it
         self._signature = self._export.signatures["onehot"]
         self._names = [name for name in OUTPUTS if name in self._signature.structured_outputs]
         self._table = tf.constant(sequence.table(self.encoding))  # (256, C)

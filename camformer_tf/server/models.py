@@ -14,7 +14,7 @@ import tensorflow as tf
 from tensorflow.core.framework import types_pb2
 from tensorflow.python.saved_model import loader_impl  # the public one warns that it is old
 
-from camformer_tf import exportdir
+from camformer_tf import exportdir, progress
 from camformer_tf.server import refusal
 
 DEFAULT = "serving_default"
@@ -162,7 +162,8 @@ def load(folder: Path, warm_up_rows: Sequence[int]) -> Version:
     session = tf.compat.v1.Session(graph=tf.Graph())
     try:
         loader = loader_impl.SavedModelLoader(str(folder))
-        definitions = loader.load(session, [tf.saved_model.SERVING]).signature_def
+        with progress.quiet_tensorflow():
+            definitions = loader.load(session, [tf.saved_model.SERVING]).signature_def
         signatures = {
             name: _signature(session, name, definitions[name])
             for name in sorted(definitions)
