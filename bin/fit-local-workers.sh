@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# Trains with several processes of this machine, to try out what a cluster does:
+# Trains with several processes on this machine, to test what a cluster does:
 # bin/fit-local-workers.sh WORKERS RECIPE RECORDS RUN_DIR [OPTIONS OF camformer-tf fit]
-# Worker 0 shows its progress here, the others write to RUN_DIR.worker-I.log. One that fails ends
-# all; so does a signal to end, which the run survives (--resume).
+# Worker 0 shows its progress here, the others write to RUN_DIR.worker-I.log. If one fails, all end;
+# a signal to end stops all of them, and the run can be resumed (--resume).
 set -euo pipefail
 workers=${1:?"usage: bin/fit-local-workers.sh WORKERS RECIPE RECORDS RUN_DIR [OPTIONS]"}
 run_dir=${4:?"usage: bin/fit-local-workers.sh WORKERS RECIPE RECORDS RUN_DIR [OPTIONS]"}

@@ -137,10 +137,10 @@ def fit(
             report=group.report(),
             **options,
         )
-    except loop.TrainingStopped as stop:
+    except loop.TrainingInterrupt as stop:
         click.echo(str(stop), err=True)
         sys.exit(128 + stop.number)
-    except replicate_runs.ReplicateFailed as failure:
+    except replicate_runs.ReplicateFailure as failure:
         click.echo(str(failure), err=True)
         sys.exit(failure.code)
     if isinstance(result, plans.FitPlan):

@@ -37,7 +37,7 @@ class Checkpoints:
         model: with its optimizer.
         calls: the callbacks; those that are `callbacks.Stateful` are stored.
         facts: what a resumed run must have in common with the stored one: name → text.
-        every: the fewest steps between checkpoints within an epoch; None: by their cost.
+        interval: the fewest steps between checkpoints within an epoch; None: by their cost.
         writes: whether this process writes, as one worker of several does; all of them read.
     """
 
@@ -48,12 +48,12 @@ class Checkpoints:
         calls: Sequence[keras.callbacks.Callback],
         facts: dict[str, str],
         *,
-        every: int | None = None,
+        interval: int | None = None,
         writes: bool = True,
     ) -> None:
         self._folder, self._model, self._facts = folder, model, facts
         self._calls = [call for call in calls if isinstance(call, callbacks.Stateful)]
-        self._every, self._writes = every, writes
+        self._interval, self._writes = interval, writes
         self._cost, self._last, self._step = _FIRST_COST, time.perf_counter(), 0
 
     def restore(self) -> loop.EpochProgress:
@@ -95,11 +95,11 @@ class Checkpoints:
 
     def after_step(self, progress: loop.EpochProgress) -> None:
         """Stores the training if it is time to."""
-        if self._every and progress.step:
-            due = progress.step - self._step >= self._every
+        if self._interval and progress.step:
+            due = progress.step - self._step >= self._interval
         else:
-            elapsed = time.perf_counter() - self._last
-            due = not progress.step or self._cost < _SHARE * elapsed
+            seconds = time.perf_counter() - self._last
+            due = not progress.step or self._cost < _SHARE * seconds
         if due:
             self.save(progress)
 
@@ -186,12 +186,12 @@ def facts(folder: Path) -> dict[str, str] | None:
         return json.loads(str(arrays["head"]))["facts"]
 
 
-def refuse_other(stored: dict[str, str], current: dict[str, str], path: Path) -> None:
+def refuse_other(original: dict[str, str], current: dict[str, str], path: Path) -> None:
     """Raises UserError, with the differences, if a run would be resumed as another one."""
     lines = []
-    for name in stored:
-        if stored[name] != current[name]:
-            changes = difflib.ndiff(stored[name].splitlines(), current[name].splitlines())
+    for name in original:
+        if original[name] != current[name]:
+            changes = difflib.ndiff(original[name].splitlines(), current[name].splitlines())
             lines += [f"  {name}: {line}" for line in changes if line[0] in "-+"]
     if lines:
         raise errors.UserError(

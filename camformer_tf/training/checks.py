@@ -27,10 +27,10 @@ def check_records(settings: recipe.Recipe, records_dir: remote.AnyPath) -> None:
     if problems := verify.listing(records_dir, contents):
         count = len(problems) - 1
         noun = "problem" if count == 1 else "problems"
-        more = f" ({count} more {noun})" if count else ""
+        remainder = f" ({count} more {noun})" if count else ""
         raise errors.UserError(
-            f"{problems[0]}{more}. See camformer-tf verify-records {records_dir}, or build the "
-            "records again."
+            f"{problems[0]}{remainder}. See camformer-tf verify-records {records_dir}, or build "
+            "the records again."
         )
     for split in (TRAIN, VALIDATION):
         if split not in contents.splits:
@@ -69,8 +69,8 @@ def finished_run(
         if run is None:
             return None
         stored_recipe = (run_dir / rundir.RECIPE).read_text(encoding="utf-8")
-        stored = {"recipe": stored_recipe, "records": run.records_manifest_sha256}
-        checkpoint.refuse_other(stored, facts, run_dir)
+        original = {"recipe": stored_recipe, "records": run.records_manifest_sha256}
+        checkpoint.refuse_other(original, facts, run_dir)
         _log.info(f"{run_dir}: is finished already; nothing to do")
         return run
     if (run_dir / rundir.RECIPE).is_file() and not options.overwrite:
@@ -98,11 +98,11 @@ def stored_facts(
             f"{run_dir}: not a run to resume: there is no {rundir.RECIPE} in it. Choose another "
             "name for the run."
         )
-    stored = checkpoint.facts(run_dir / rundir.CHECKPOINTS)
-    if stored is None:  # stopped before the first one
+    original = checkpoint.facts(run_dir / rundir.CHECKPOINTS)
+    if original is None:  # stopped before the first one
         stored_recipe = (run_dir / rundir.RECIPE).read_text(encoding="utf-8")
         checkpoint.refuse_other({"recipe": stored_recipe}, facts, run_dir)
         return {}
-    data = stored["data"] if options.data == "auto" else options.data
-    checkpoint.refuse_other(stored, facts | {"data": data}, run_dir)
-    return stored
+    data = original["data"] if options.data == "auto" else options.data
+    checkpoint.refuse_other(original, facts | {"data": data}, run_dir)
+    return original

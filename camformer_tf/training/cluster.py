@@ -138,8 +138,8 @@ def meet(addresses: list[str], index: int, timeout: float) -> None:
         errors.UserError: some have not come in that time, or the address is in use.
     """
     end = time.monotonic() + timeout
-    unreached = set(range(len(addresses))) - {index}  # workers that do not answer yet
-    silent = set(unreached)  # workers that have not called yet
+    missing = set(range(len(addresses))) - {index}  # workers that do not answer yet
+    silent = set(missing)  # workers that have not called yet
     host, port = _host_and_port(addresses[index])
     try:
         server = socket.create_server(("", port))
@@ -150,15 +150,15 @@ def meet(addresses: list[str], index: int, timeout: float) -> None:
         ) from error
     with server:
         server.settimeout(_RETRY_SECONDS)
-        while unreached or silent:
-            unreached -= {worker for worker in unreached if _call(addresses[worker], index)}
+        while missing or silent:
+            missing -= {worker for worker in missing if _call(addresses[worker], index)}
             with contextlib.suppress(OSError, ValueError):
                 caller, _ = server.accept()
                 with caller:
                     caller.settimeout(2)
                     silent.discard(int(caller.recv(16).decode() or -1))
-            if (unreached or silent) and time.monotonic() > end:
-                names = ", ".join(f"{i} ({addresses[i]})" for i in sorted(unreached | silent))
+            if (missing or silent) and time.monotonic() > end:
+                names = ", ".join(f"{i} ({addresses[i]})" for i in sorted(missing | silent))
                 raise errors.UserError(
                     f"worker {index}: after {timeout:g} s these workers have not come: {names}. "
                     "Start all of them with the same list of addresses, each with its own index, "

@@ -108,9 +108,9 @@ def fit(
     Raises:
         errors.UserError: arguments, recipe, records or devices that do not fit together, a
             diverging or collapsed training, a lost worker, or an existing run.
-        loop.TrainingStopped: Ctrl-C, a notebook's stop button or SIGTERM ended the training after
+        loop.TrainingInterrupt: Ctrl-C, a notebook's stop button or SIGTERM ended the training after
             the step in hand; the run is kept, and `resume=True` continues it.
-        replicates.ReplicateFailed: the process of a replicate ended with an error or by a signal.
+        replicates.ReplicateFailure: the process of a replicate ended with an error or by a signal.
     """
     changes = {
         "epochs": epochs, "batch_size": batch_size, "learning_rate": learning_rate,

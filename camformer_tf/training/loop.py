@@ -56,7 +56,7 @@ class CheckpointStore(Protocol):
         """Is called after each call of steps, and after each epoch with the next epoch."""
 
 
-class TrainingStopped(Exception):
+class TrainingInterrupt(Exception):
     """A signal (SIGTERM, Ctrl-C, a notebook's stop button) ended a training; it can be resumed.
 
     Attributes:
@@ -120,7 +120,7 @@ def train(
 
     Raises:
         errors.UserError: the loss is not finite.
-        TrainingStopped: SIGTERM or SIGINT came, here or, in a multi-worker run, to any worker.
+        TrainingInterrupt: SIGTERM or SIGINT came, here or, in a multi-worker run, to any worker.
     """
     calls = keras.callbacks.CallbackList(
         [*callbacks], add_history=True, model=model, epochs=epochs, steps=batches.steps, verbose=0
@@ -177,7 +177,7 @@ def _epoch(context: _Context, progress: EpochProgress, signals: list[int]) -> di
         if context.checkpoints:
             context.checkpoints.after_step(progress)
         if any(stops):
-            raise TrainingStopped(signals[0] if signals else signal.SIGTERM, progress)
+            raise TrainingInterrupt(signals[0] if signals else signal.SIGTERM, progress)
     seconds = max(time.perf_counter() - begin, 1e-9)
     expression = np.concatenate(progress.expression)  # (steps * B,)
     prediction = np.concatenate(progress.prediction)

@@ -34,7 +34,7 @@ _SIGNALS = (128 + 2, 128 + 15)  # exit codes of a training that SIGINT or SIGTER
 _log = logging.getLogger(__name__)
 
 
-class ReplicateFailed(Exception):
+class ReplicateFailure(Exception):
     """The process of a replicate ended with another exit code than 0.
 
     Attributes:
@@ -95,7 +95,7 @@ def train(job: trainer.Job, seeds: Sequence[int], *, is_quiet: bool) -> dict[int
 
     Raises:
         errors.UserError: recipe and records that do not fit together, or an existing `run_dir`.
-        ReplicateFailed: a replicate failed, or a signal stopped it; those before it are kept.
+        ReplicateFailure: a replicate failed, or a signal stopped it; those before it are kept.
     """
     checks.check_records(job.settings, job.records_dir)
     table = job.run_dir / rundir.REPLICATES
@@ -114,7 +114,7 @@ def train(job: trainer.Job, seeds: Sequence[int], *, is_quiet: bool) -> dict[int
             command += ["--set", f"train.seed={seed}", *job.options.arguments()]
             command += ["--quiet"] if is_quiet else []
             if code := child.run(command, stdout=subprocess.DEVNULL):
-                raise ReplicateFailed(code, folder)
+                raise ReplicateFailure(code, folder)
             runs[seed] = rundir.load(folder)
             _write(table, runs)
     return runs

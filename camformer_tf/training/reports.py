@@ -131,16 +131,16 @@ class Estimate(keras.callbacks.Callback):
         )
 
 
-def time_left(epochs: int, seconds: float, now: datetime.datetime) -> str:
+def time_left(epochs: int, seconds: float, start: datetime.datetime) -> str:
     """Returns "1 epoch left, done by 02:19", with the date where that is another day.
 
     Args:
         epochs: how many are left.
         seconds: that one takes.
-        now: the time in this place.
+        start: the time from which they count.
     """
-    end = now + datetime.timedelta(seconds=epochs * seconds)
-    form = "%H:%M" if end.date() == now.date() else "%Y-%m-%d %H:%M"
+    end = start + datetime.timedelta(seconds=epochs * seconds)
+    form = "%H:%M" if end.date() == start.date() else "%Y-%m-%d %H:%M"
     return f"{loop.count_of(epochs, 'epoch')} left, done by {end:{form}}"
 
 

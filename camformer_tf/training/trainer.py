@@ -86,7 +86,7 @@ def train(job: Job, report: progress.Report) -> rundir.Run:
     Raises:
         errors.UserError: records, devices or recipe that do not fit together, a diverging or
             collapsed training, a lost worker, or another run to be resumed.
-        loop.TrainingStopped: a signal came; the run is kept.
+        loop.TrainingInterrupt: a signal came; the run is kept.
     """
     start = time.perf_counter()
     job, facts = _check(job)
@@ -104,7 +104,7 @@ def train(job: Job, report: progress.Report) -> rundir.Run:
             setup.model,
             calls,
             setup.facts,
-            every=job.options.checkpoint_steps,
+            interval=job.options.checkpoint_steps,
             writes=devices.chief,
         )
         _train(setup, [*calls, *job.callbacks], checkpoints)
@@ -195,8 +195,8 @@ def _devices(job: Job) -> strategies.Devices:
 def _set_up(job: Job, devices: strategies.Devices, facts: dict[str, str]) -> _Setup:
     """Returns batches and network of a job, and what is to be resumed."""
     facts = facts | {"precision": devices.precision}
-    stored = checks.stored_facts(job.run_dir, job.options, facts)
-    mode = stored.get("data", job.options.data)
+    original = checks.stored_facts(job.run_dir, job.options, facts)
+    mode = original.get("data", job.options.data)
     training, validation = _data(job.settings, job.records_dir, devices, mode)
     if job.model is not None:
         model = networks.with_optimizer(job.model, job.settings, devices.precision)
@@ -209,7 +209,7 @@ def _set_up(job: Job, devices: strategies.Devices, facts: dict[str, str]) -> _Se
         f"{loop.count_of(training.steps, 'step')} an epoch from {training.mode}"
     )
     facts["data"] = training.mode
-    return _Setup(job, devices, facts, training, validation, model, bool(stored))
+    return _Setup(job, devices, facts, training, validation, model, bool(original))
 
 
 def _data(
@@ -227,7 +227,7 @@ def _data(
         )
     if mode == "auto" and devices.workers > 1:
         mode = "memory"  # otherwise each worker would choose for itself
-    known = targets.load(settings.tricks, records_dir, checks.TRAIN)
+    expressions = targets.load(settings.tricks, records_dir, checks.TRAIN)
     training = dataset.load(
         records_dir,
         checks.TRAIN,
@@ -236,10 +236,10 @@ def _data(
         mode=mode,
         worker=devices.worker,
         workers=devices.workers,
-        seen=targets.Seen(known.tails, train.fraction, train.seed),
+        seen=targets.Seen(expressions.tails, train.fraction, train.seed),
     )
-    validation = known.validation(records.read(records_dir, checks.VALIDATION))
-    return augment.wrap(training, settings, known), validation
+    validation = expressions.validation(records.read(records_dir, checks.VALIDATION))
+    return augment.wrap(training, settings, expressions), validation
 
 
 def _create_run(job: Job) -> None:
@@ -316,7 +316,7 @@ def _train(
             steps_per_call=1 if single_steps else options.steps_per_call or devices.steps_per_call,
             xla=devices.xla,
         )
-    except loop.TrainingStopped as stop:
+    except loop.TrainingInterrupt as stop:
         checkpoints.save(stop.progress)
         stop.run_dir = str(setup.job.run_dir)
         raise

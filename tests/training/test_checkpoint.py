@@ -25,7 +25,7 @@ def train(path: Path, *changes: str, records: Path = SAMPLE, **options) -> rundi
     return fit.fit("smoke", records, path, overrides=[*CHANGES, *changes], **options)
 
 
-class Killed(BaseException):
+class KillSignal(BaseException):
     """Stands for a signal that cannot be handled."""
 
 
@@ -51,18 +51,18 @@ def train_killed(path: Path, monkeypatch, steps: int, *changes: str, **options) 
         after_step(self, progress)
         remaining[0] -= bool(progress.step)
         if not remaining[0]:
-            raise Killed
+            raise KillSignal
 
     with monkeypatch.context() as patch:
         patch.setattr(checkpoint.Checkpoints, "after_step", count)
-        with pytest.raises(Killed):
+        with pytest.raises(KillSignal):
             train(path, *changes, **options)
 
 
 @pytest.fixture(scope="module")
-def uninterrupted(tmp_path_factory):
+def reference_run(tmp_path_factory):
     """schedule → a run that was not interrupted."""
-    folder, runs = tmp_path_factory.mktemp("uninterrupted"), {}
+    folder, runs = tmp_path_factory.mktemp("reference_run"), {}
 
     def get(schedule: str) -> Path:
         if schedule not in runs:
@@ -74,7 +74,7 @@ def uninterrupted(tmp_path_factory):
 
 
 @pytest.mark.parametrize(
-    ("schedule", "steps", "every"),
+    ("schedule", "steps", "interval"),
     [
         ("plateau", 1, 1),
         ("plateau", 14, 5),
@@ -85,45 +85,45 @@ def uninterrupted(tmp_path_factory):
     ],
 )
 def test_a_run_killed_after_any_step_continues_as_if_it_had_not_been(
-    uninterrupted, tmp_path, monkeypatch, schedule, steps, every
+    reference_run, tmp_path, monkeypatch, schedule, steps, interval
 ):
     path, change = tmp_path / "run", f"train.schedule={schedule}"
-    train_killed(path, monkeypatch, steps, change, checkpoint_steps=every)
-    train(path, change, checkpoint_steps=every)
-    assert state(path) == state(uninterrupted(schedule))
+    train_killed(path, monkeypatch, steps, change, checkpoint_steps=interval)
+    train(path, change, checkpoint_steps=interval)
+    assert state(path) == state(reference_run(schedule))
 
 
 def test_a_run_of_several_steps_a_call_continues_as_one_of_single_steps(
-    uninterrupted, tmp_path, monkeypatch
+    reference_run, tmp_path, monkeypatch
 ):
     path, options = tmp_path / "run", {"checkpoint_steps": 3, "steps_per_call": 4}
     train_killed(path, monkeypatch, 2, **options)
     with np.load(checkpoint.newest(path / rundir.CHECKPOINTS)) as arrays:
         assert json.loads(str(arrays["head"]))["progress"]["step"] == 8
     train(path, **options)
-    assert state(path) == state(uninterrupted("plateau"))
+    assert state(path) == state(reference_run("plateau"))
 
 
 def test_a_run_killed_several_times_continues_as_if_it_had_not_been(
-    uninterrupted, tmp_path, monkeypatch
+    reference_run, tmp_path, monkeypatch
 ):
     path = tmp_path / "run"
     for steps in (5, 9, 3, 12):
         train_killed(path, monkeypatch, steps, checkpoint_steps=2)
     train(path, checkpoint_steps=2)
-    assert state(path) == state(uninterrupted("plateau"))
+    assert state(path) == state(reference_run("plateau"))
 
 
-def test_a_run_killed_between_training_and_its_last_file_is_finished(uninterrupted, tmp_path):
-    path = Path(shutil.copytree(uninterrupted("plateau"), tmp_path / "run"))
+def test_a_run_killed_between_training_and_its_last_file_is_finished(reference_run, tmp_path):
+    path = Path(shutil.copytree(reference_run("plateau"), tmp_path / "run"))
     (path / rundir.RUN).unlink()
     (path / rundir.VAL_PREDICTIONS).unlink()
     train(path)
-    assert state(path) == state(uninterrupted("plateau"))
+    assert state(path) == state(reference_run("plateau"))
 
 
 def test_a_damaged_checkpoint_is_replaced_by_the_one_before(
-    uninterrupted, tmp_path, monkeypatch, caplog
+    reference_run, tmp_path, monkeypatch, caplog
 ):
     path = tmp_path / "run"
     train_killed(path, monkeypatch, 20, checkpoint_steps=3)
@@ -133,11 +133,11 @@ def test_a_damaged_checkpoint_is_replaced_by_the_one_before(
     newest.write_bytes(bytes(content))
     train(path, checkpoint_steps=3)
     assert "is damaged; trying the previous checkpoint" in caplog.text
-    assert state(path) == state(uninterrupted("plateau"))
+    assert state(path) == state(reference_run("plateau"))
 
 
-def test_a_finished_run_says_so_and_does_nothing(uninterrupted, caplog):
-    path = uninterrupted("plateau")
+def test_a_finished_run_says_so_and_does_nothing(reference_run, caplog):
+    path = reference_run("plateau")
     times = {p: p.stat().st_mtime_ns for p in path.rglob("*")}
     caplog.set_level("INFO")
     run = train(path)
@@ -189,35 +189,35 @@ def test_a_folder_that_is_not_a_run_is_not_resumed(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
 
 
-def test_a_run_stopped_before_its_first_checkpoint_starts_again(uninterrupted, tmp_path):
+def test_a_run_stopped_before_its_first_checkpoint_starts_again(reference_run, tmp_path):
     path = tmp_path / "run"
     path.mkdir()
     (path / rundir.RECIPE).write_text(recipe.dump(recipe.load("smoke", CHANGES)))
     train(path)
-    assert state(path) == state(uninterrupted("plateau"))
+    assert state(path) == state(reference_run("plateau"))
 
 
 # --- how often ---
 
 
 def test_within_an_epoch_checkpoints_take_one_percent_of_the_time(tmp_path, monkeypatch):
-    now, times = [0.0], []
-    monkeypatch.setattr(checkpoint.time, "perf_counter", lambda: now[0])
+    clock, times = [0.0], []
+    monkeypatch.setattr(checkpoint.time, "perf_counter", lambda: clock[0])
 
     def save(self, progress):
-        times.append(now[0])
-        now[0] += 0.5  # what it costs
-        self._cost, self._last = 0.5, now[0]
+        times.append(clock[0])
+        clock[0] += 0.5  # what it costs
+        self._cost, self._last = 0.5, clock[0]
 
     monkeypatch.setattr(checkpoint.Checkpoints, "save", save)
     checkpoints = checkpoint.Checkpoints(tmp_path, None, [], {})
     for step in range(1, 2001):
-        now[0] += 0.25
+        clock[0] += 0.25
         checkpoints.after_step(loop.EpochProgress(0, step))
     assert times[0] < 100  # in the first epoch too, which may take days
-    assert len(times) > 5 and 0.5 * len(times) < 0.02 * now[0]
+    assert len(times) > 5 and 0.5 * len(times) < 0.02 * clock[0]
     checkpoints.after_step(loop.EpochProgress(1))
-    assert times[-1] == now[0] - 0.5  # every epoch
+    assert times[-1] == clock[0] - 0.5  # every epoch
 
 
 # --- signals ---

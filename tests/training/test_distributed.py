@@ -38,12 +38,12 @@ def results(tmp_path_factory):
 def test_mirrored_devices_and_two_processes_agree_bit_for_bit(
     results, optimizer, dropout, in_graph
 ):
-    (mirrored,) = results("mirrored", optimizer, dropout, in_graph)
+    (mirror,) = results("mirrored", optimizer, dropout, in_graph)
     workers = results("multiworker", optimizer, dropout, in_graph)
     assert len(workers) == 2
     for worker in workers:
-        assert worker.keys() == mirrored.keys()
-        for name, value in mirrored.items():
+        assert worker.keys() == mirror.keys()
+        for name, value in mirror.items():
             np.testing.assert_array_equal(worker[name], value, err_msg=name)
 
 
@@ -91,7 +91,7 @@ def test_two_streaming_workers_train_on_their_own_shards(tmp_path):
 
 
 def test_a_signal_to_one_worker_stops_all_and_the_run_can_be_resumed(tmp_path):
-    out, uninterrupted = tmp_path / "run", tmp_path / "uninterrupted"
+    out, reference = tmp_path / "run", tmp_path / "reference"
     options = [*TWO, "--set", "train.epochs=4"]
     addresses = agreement.free_addresses(2)
     command = [*FIT, str(out), *options]
@@ -106,8 +106,8 @@ def test_a_signal_to_one_worker_stops_all_and_the_run_can_be_resumed(tmp_path):
     assert "Continue it with --resume" in messages[0]
     assert checkpoint.newest(out / rundir.CHECKPOINTS)
     assert fit_in_two(out, *options, "--resume") == [0, 0]
-    assert fit_in_two(uninterrupted, *options) == [0, 0]
-    assert (out / rundir.LOG).read_bytes() == (uninterrupted / rundir.LOG).read_bytes()
+    assert fit_in_two(reference, *options) == [0, 0]
+    assert (out / rundir.LOG).read_bytes() == (reference / rundir.LOG).read_bytes()
 
 
 def test_a_lost_worker_ends_the_other_with_advice(tmp_path):

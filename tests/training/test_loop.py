@@ -149,12 +149,12 @@ def test_a_loss_that_is_not_finite_ends_the_training_with_advice(examples):
 
 
 def test_a_stopped_training_says_where_and_how_it_continues():
-    stop = loop.TrainingStopped(15, loop.EpochProgress(2, 1), "runs/mini")
+    stop = loop.TrainingInterrupt(15, loop.EpochProgress(2, 1), "runs/mini")
     assert str(stop) == (
         "runs/mini: stopped in epoch 3 after 1 step; the run is kept. Continue it with --resume "
         "(resume=True)."
     )
-    assert "after 1,200 steps" in str(loop.TrainingStopped(2, loop.EpochProgress(0, 1200)))
+    assert "after 1,200 steps" in str(loop.TrainingInterrupt(2, loop.EpochProgress(0, 1200)))
 
 
 def test_a_signal_stops_the_training_and_its_handler_comes_back(examples):
@@ -165,7 +165,7 @@ def test_a_signal_stops_the_training_and_its_handler_comes_back(examples):
             if batch == 1:
                 os.kill(os.getpid(), signal.SIGINT)
 
-    with pytest.raises(loop.TrainingStopped) as stop:
+    with pytest.raises(loop.TrainingInterrupt) as stop:
         train(new_model(keras.optimizers.SGD(0.01)), examples, callbacks=[Interrupt()])
     assert stop.value.number == signal.SIGINT
     assert (stop.value.progress.epoch, stop.value.progress.step) == (0, 3)  # the step in hand

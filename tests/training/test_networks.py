@@ -31,20 +31,20 @@ def new_net(last: tuple = (), channels: int = 4, length: int = 110) -> keras.Mod
 
 
 @pytest.fixture(scope="module")
-def own(library, tmp_path_factory):
+def own_run(library, tmp_path_factory):
     path, net = tmp_path_factory.mktemp("own") / "run", new_net()
     return path, net, cf.fit("smoke", library, path, model=net, **OPTIONS)
 
 
-def test_an_own_network_is_trained_and_counted(own):
-    _, net, run = own
+def test_an_own_network_is_trained_and_counted(own_run):
+    _, net, run = own_run
     assert run.parameters == 4 * 12 * 16 + 16 + 16 + 1
     assert run.precision == "float32" and run.epochs == 2
     assert not np.array_equal(net.get_weights()[0], new_net().get_weights()[0])
 
 
-def test_the_saved_network_predicts_what_the_best_epoch_did(own):
-    path, _, run = own
+def test_the_saved_network_predicts_what_the_best_epoch_did(own_run):
+    path, _, run = own_run
     table = predictions.read(path / rundir.VAL_PREDICTIONS)
     r = correlation.pearson(table.expression, table.prediction)
     assert r == pytest.approx(run.best_pearson, abs=1e-6)
@@ -53,8 +53,8 @@ def test_the_saved_network_predicts_what_the_best_epoch_did(own):
     np.testing.assert_allclose(values, table.prediction[:5], rtol=1e-5)
 
 
-def test_recipe_yaml_does_not_claim_the_recipes_network(own):
-    path, _, _ = own
+def test_recipe_yaml_does_not_claim_the_recipes_network(own_run):
+    path, _, _ = own_run
     text = (path / rundir.RECIPE).read_text()
     assert text.startswith("# The network is not this recipe's. It is an own keras.Model of 801")
     settings = recipe.load(path / rundir.RECIPE)
@@ -62,13 +62,13 @@ def test_recipe_yaml_does_not_claim_the_recipes_network(own):
     assert settings.train.epochs == 2
 
 
-def test_a_stopped_training_of_an_own_network_is_resumed_with_it(own, library, tmp_path):
+def test_a_stopped_training_of_an_own_network_is_resumed_with_it(own_run, library, tmp_path):
     class Crash(keras.callbacks.Callback):
         def on_train_batch_end(self, batch, logs=None):
             if batch == 7:
                 raise KeyboardInterrupt
 
-    path, _, _ = own
+    path, _, _ = own_run
     with pytest.raises(KeyboardInterrupt):
         cf.fit(
             "smoke", library, tmp_path / "run", model=new_net(), checkpoint_steps=1,

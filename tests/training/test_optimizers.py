@@ -75,9 +75,9 @@ def test_adamw_is_saved_and_loaded_with_a_model(tmp_path):
     model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])
     model.compile(optimizers.build(recipe.TrainConfig(weight_decay=0.25)), "mse")
     model.save(tmp_path / "m.keras")
-    again = keras.models.load_model(tmp_path / "m.keras")
-    assert type(again.optimizer) is optimizers.AdamW
-    assert (again.optimizer.weight_decay, again.optimizer.epsilon) == (0.25, 1e-8)
+    loaded_model = keras.models.load_model(tmp_path / "m.keras")
+    assert type(loaded_model.optimizer) is optimizers.AdamW
+    assert (loaded_model.optimizer.weight_decay, loaded_model.optimizer.epsilon) == (0.25, 1e-8)
 
 
 @pytest.mark.parametrize("name", ["adamw", "lion"])

@@ -27,8 +27,8 @@ def test_a_plan_says_what_would_be_trained_on_what(plan):
 
 def test_the_memory_is_at_least_that_of_weights_moments_and_sequences(plan):
     moments, gradients, copies = 2, 1, 2
-    least = 4 * plan.parameters * (moments + gradients + copies) + 3_000 * (110 + 4)
-    assert least < plan.memory_bytes < 100 * least
+    minimum = 4 * plan.parameters * (moments + gradients + copies) + 3_000 * (110 + 4)
+    assert minimum < plan.memory_bytes < 100 * minimum
 
 
 def test_the_command_prints_the_plan_and_writes_nothing(library, tmp_path):

@@ -109,7 +109,7 @@ def test_without_resume_existing_replicates_are_not_replaced(processes, tmp_path
 def test_a_replicate_that_fails_ends_all_and_keeps_those_before(processes, tmp_path):
     commands, codes = processes
     codes["seed-2"] = 143
-    with pytest.raises(replicates.ReplicateFailed, match="seed-2: a signal stopped") as failure:
+    with pytest.raises(replicates.ReplicateFailure, match="seed-2: a signal stopped") as failure:
         train(tmp_path / "run", [1, 2, 3])
     assert failure.value.code == 143 and len(commands) == 2
     assert list(pd.read_csv(tmp_path / "run" / rundir.REPLICATES).seed) == [1]

@@ -4,7 +4,7 @@ import pytest
 
 from camformer_tf.training import callbacks, reports
 
-NOW = datetime.datetime(2026, 3, 1, 2, 0)
+START = datetime.datetime(2026, 3, 1, 2, 0)
 
 
 @pytest.mark.parametrize(
@@ -16,7 +16,7 @@ NOW = datetime.datetime(2026, 3, 1, 2, 0)
     ],
 )
 def test_the_time_left_is_right_in_number_and_has_a_date_on_another_day(epochs, seconds, text):
-    assert reports.time_left(epochs, seconds, NOW) == text
+    assert reports.time_left(epochs, seconds, START) == text
 
 
 def test_the_estimate_is_logged_once(caplog):

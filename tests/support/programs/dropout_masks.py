@@ -12,8 +12,8 @@ with devices.strategy.scope():
 
 @tf.function
 def masks() -> tf.Tensor:
-    ones = tf.ones((1, 1000))
-    return devices.strategy.run(lambda: model(ones, training=True))
+    inputs = tf.ones((1, 1000))
+    return devices.strategy.run(lambda: model(inputs, training=True))
 
 
 def equal_share() -> float:

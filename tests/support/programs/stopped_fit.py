@@ -20,5 +20,5 @@ try:
         "smoke", records, run_dir, overrides=overrides, precision="float32", data="stream",
         resume=True, report=stop,
     )  # fmt: skip
-except loop.TrainingStopped:
+except loop.TrainingInterrupt:
     print("stopped")
