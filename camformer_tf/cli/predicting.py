@@ -149,5 +149,7 @@ def calibrate(
     from camformer_tf.evaluation import ensemble
 
     path = out or ensemble.default_output(models)
-    calibration = ensemble.calibrate(models, measured, out=out, report=group.report(), **options)
+    calibration = ensemble.calibrate(
+        models, str(measured), out=out, report=group.report(), **options
+    )
     click.echo(f"{path}: {calibration.summary()}")

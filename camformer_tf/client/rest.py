@@ -99,7 +99,10 @@ class RestConnection:
         try:
             answer = self._pool.request("GET" if body is None else "POST", url, json=body)
         except (urllib3.exceptions.HTTPError, ssl.SSLError) as error:
-            raise errors.UserError(f"{url}: no server answers ({error}). Is it running?") from error
+            reason = getattr(error, "reason", None) or error  # without the story of the retries
+            raise errors.UserError(
+                f"{url}: no server answers ({reason}). Is it running?"
+            ) from error
         return answer.status, answer.data
 
 

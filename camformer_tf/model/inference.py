@@ -58,13 +58,19 @@ class Model:
 
     def __repr__(self) -> str:
         count = len(self.members)
-        facts = [f"length {self.rule.length}", f"{count} member{'s' * (count > 1)}"]
+        # An export or a server may combine several networks and be calibrated, which is not known
+        # here, so nothing is shown.
+        is_open = all(member.parameters is not None for member in self.members)
+        facts = [f"length {self.rule.length}"]
+        if is_open or count > 1:
+            facts.append(f"{count} member{'s' * (count > 1)}")
         encodings = {member.encoding for member in self.members} - {None}
         if encodings:
             facts.insert(0, "encoding " + ", ".join(sorted(map(str, encodings))))
         if parameters := [m.parameters for m in self.members if m.parameters is not None]:
             facts.append(f"{parameters[0]:,} parameters" + " each" * (count > 1))
-        facts.append("calibrated" if self.calibration else "not calibrated")
+        if is_open or self.calibration:
+            facts.append("calibrated" if self.calibration else "not calibrated")
         return f"<Model {self._name}: {', '.join(facts)}>"
 
     def predict(self, sequences: Any, *, report: progress.Report | None = None) -> pd.DataFrame:

@@ -37,7 +37,9 @@ def test_a_server_predicts_as_its_export(urls, export_dir, promoters, scheme):
 
 @pytest.mark.parametrize("scheme", SCHEMES)
 def test_the_repr_of_a_server_has_its_url_and_version(urls, scheme):
-    assert f"{urls[scheme]}/v1/models/camformer/versions/1" in repr(cf.load(urls[scheme]))
+    text = repr(cf.load(urls[scheme]))
+    assert text.startswith(f"<Model {urls[scheme]}/v1/models/camformer/versions/1: ")
+    assert "length 110" in text and "calibrated" not in text  # what the server does not tell
 
 
 def test_a_server_and_a_run_predict_together(urls, keras_path, promoters):
