@@ -1,5 +1,6 @@
 """Every module of the package has a test file of its name, and files stay small."""
 
+import re
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
@@ -24,6 +25,16 @@ def modules_without_test() -> list[str]:
 
 def test_every_module_has_a_test_file_of_its_name():
     assert modules_without_test() == []
+
+
+def test_the_architecture_page_names_every_file_in_its_room():
+    room, names = Path("."), set()
+    for line in (ROOT / "docs" / "architecture.md").read_text().splitlines():
+        if match := re.match(r"  (\w+)/ ", line):
+            room = Path(match[1])
+        elif match := re.match(r" +([\w.]+\.py) ", line):
+            names.add(room / match[1])
+    assert names == set(modules())
 
 
 def test_every_test_file_holds_a_test():
