@@ -37,8 +37,12 @@ def print_reading_rate(name: str, source: str, folder: str) -> None:
     settings = recipe.load(name, tricks)
     expressions = targets.load(settings.tricks, Path(folder), "train")
     size, seed = settings.train.batch_size, settings.train.seed
-    batches = dataset.load(
-        Path(folder), "train", size, seed=seed, mode=mode, seen=targets.Seen(expressions.tails)
+    batches = dataset.batches(
+        Path(folder),
+        batch_size=size,
+        seed=seed,
+        mode=mode,
+        sampling=targets.Sampling(expressions.tails),
     )
     batches = augment.wrap(batches, settings, expressions)
     strategy = tf.distribute.get_strategy()

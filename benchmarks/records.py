@@ -125,7 +125,7 @@ def read_batches(record_set: Path, mode: str, *, onehot: bool = False) -> tuple[
     from camformer_tf.batches import dataset
     from camformer_tf.data import sequence
 
-    batches = dataset.load(record_set, "train", 1024, seed=1, mode=mode).epoch(0)
+    batches = dataset.batches(record_set, batch_size=1024, seed=1, mode=mode).epoch(0)
     if onehot:
         table = tf.constant(sequence.table("onehot"))
         batches = batches.map(

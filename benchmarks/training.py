@@ -97,7 +97,7 @@ def train_ours(name: str, precision: str, folder: str) -> None:
     model = rescnn.from_recipe(settings, devices.precision)
     model.optimizer = optimizers.build(settings.train)
     model.optimizer.build(model.trainable_variables)
-    batches = dataset.load(Path(folder), "train", BATCH[name], seed=1)
+    batches = dataset.batches(Path(folder), batch_size=BATCH[name], seed=1)
     loop.train(
         model,
         batches,

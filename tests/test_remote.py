@@ -53,7 +53,7 @@ def test_a_remote_set_is_inspected_verified_exported_and_read(bucket, library_te
         line.split("\t")[0] for line in library_text.read_text().splitlines()
     )
     for mode in dataset.MODES:
-        batches = dataset.load(remote.path(url), "train", 100, seed=1, mode=mode)
+        batches = dataset.batches(remote.path(url), batch_size=100, seed=1, mode=mode)
         assert len(list(batches.epoch(0))) == 27
 
 

@@ -1,54 +1,59 @@
-"""What a training makes of its whole training set: which examples an epoch shows how often, and the
-tricks that need to know all expressions, normal quantiles and tails.
-"""
+"""What a recipe's tricks derive from the whole training set: sampling, quantiles, tails."""
 
 from __future__ import annotations
 
 import dataclasses
-from pathlib import Path
 
 import numpy as np
 
-from camformer_tf import errors, recipe
+from camformer_tf import errors, recipe, remote
 from camformer_tf.data import records, text
 
-_TOGETHER = 1 << 14  # sequences hashed at a time
+_CHUNK = 1 << 14  # sequences that are hashed at once
 
 
 @dataclasses.dataclass(frozen=True)
 class Quantiles:
-    """A rising map from expressions to targets, float32 both: K different values, and where each
-    of them goes.
+    """A rising map from expressions to targets.
+
+    Attributes:
+        values: the K different expressions, ascending: float32 (K,).
+        targets: what each becomes: float32 (K,).
     """
 
     values: np.ndarray
     targets: np.ndarray
 
-    def of(self, expression: np.ndarray) -> np.ndarray:
-        """Returns targets float32 (N,): between two values in proportion; beyond the first and the
-        last, theirs.
+    def apply(self, expression: np.ndarray) -> np.ndarray:
+        """Returns targets, float32 (N,), of expressions, (N,): linear between two known values.
+
+        Beyond the first and the last value, the targets are theirs.
         """
         return np.interp(expression, self.values, self.targets).astype(np.float32)
 
 
 @dataclasses.dataclass(frozen=True)
 class Tails:
-    """Examples below `low` and above `high` are seen `times` times an epoch, all others once."""
+    """Examples below `low` and above `high` are shown `times` times an epoch, others once."""
 
     low: float
     high: float
     times: int
 
-    def times_of(self, expression: np.ndarray) -> np.ndarray:
-        """Returns how often each of N examples is seen in an epoch: int (N,)."""
-        outside = (expression < self.low) | (expression > self.high)
-        return np.where(outside, self.times, 1)
+    def counts(self, expression: np.ndarray) -> np.ndarray:
+        """Returns how often an epoch shows each of N examples: int (N,)."""
+        is_outside = (expression < self.low) | (expression > self.high)
+        return np.where(is_outside, self.times, 1)
 
 
 @dataclasses.dataclass(frozen=True)
-class Seen:
-    """Which examples an epoch shows how often: of a part `fraction` of the sequences, those of the
-    tails several times and all others once.
+class Sampling:
+    """How often an epoch shows each example: a fraction of the sequences, its tails repeatedly.
+
+    Attributes:
+        tails: the examples that are shown several times; none by default.
+        fraction: the part of the sequences that is shown at all.
+        seed: decides which part.
     """
 
     tails: Tails | None = None
@@ -56,81 +61,66 @@ class Seen:
     seed: int = 0
 
     @property
-    def all_once(self) -> bool:
+    def is_uniform(self) -> bool:
+        """Whether an epoch shows each example once."""
         return self.tails is None and self.fraction == 1
 
-    def times_of(self, examples: text.Examples) -> np.ndarray:
-        """Returns how often each of N examples is seen in an epoch: int (N,)."""
+    def counts(self, examples: text.Examples) -> np.ndarray:
+        """Returns how often an epoch shows each of N examples: int (N,)."""
         times = np.ones(len(examples.expression), int)
         if self.tails:
-            times = self.tails.times_of(examples.expression)
+            times = self.tails.counts(examples.expression)
         if self.fraction < 1:
-            times = times * _within(examples.letters, self.fraction, self.seed)
+            times = times * _is_in_part(examples.letters, self.fraction, self.seed)
         return times
 
 
 @dataclasses.dataclass(frozen=True)
 class Targets:
-    """What the recipe's tricks do with expressions; None where it asks for nothing."""
+    """What a recipe's tricks do with expressions; None where it asks for nothing."""
 
     quantiles: Quantiles | None = None
     tails: Tails | None = None
 
     def validation(self, examples: text.Examples) -> text.Examples:
-        """Returns examples to judge a model by: with their targets as expression, each once."""
+        """Returns examples with their targets as expression, each once, to judge a model by."""
         if self.quantiles is None:
             return examples
-        return dataclasses.replace(examples, expression=self.quantiles.of(examples.expression))
+        return dataclasses.replace(examples, expression=self.quantiles.apply(examples.expression))
 
 
-def load(tricks: recipe.TricksConfig, folder: Path, split: str) -> Targets:
-    """Returns what a recipe's tricks do with expressions, as those of the training split say. The
-    records are read for it only if a trick needs them.
+def load(tricks: recipe.TricksConfig, folder: remote.AnyPath, split: str) -> Targets:
+    """Returns what a recipe's tricks do with expressions, derived from the training split.
+
+    The records are read only if a trick needs them.
 
     Raises:
-        errors.UserError: tails that hold nothing or everything, no such split, or shards that the
-            manifest does not describe.
+        errors.UserError: tails that hold nothing or everything, no such split, or shards that
+            differ from the manifest.
     """
-    with_tails = tricks.tails.times > 1
-    if with_tails:
+    has_tails = tricks.tails.times > 1
+    if has_tails:
         _check(tricks.tails)
-    if not (tricks.quantile_targets or with_tails):
+    if not (tricks.quantile_targets or has_tails):
         return Targets()
     expression = records.read_expression(folder, split)
     return Targets(
         quantiles(expression) if tricks.quantile_targets else None,
-        tails(tricks.tails, expression) if with_tails else None,
+        tails(tricks.tails, expression) if has_tails else None,
     )
 
 
-def _within(letters: np.ndarray, fraction: float, seed: int) -> np.ndarray:
-    """Returns which of N sequences, uint8 (N, L), belong to a part of all: bool (N,). It depends on
-    the sequence alone, and a larger part holds a smaller one.
-
-    A multilinear hash of 64 bits, whose upper bits are independent of each other for two sequences:
-    Dietzfelbinger, Universal hashing and k-wise independent random variables via integer
-    arithmetic without primes, STACS 1996.
-    """
-    draw = np.random.default_rng(recipe.sub_seed(seed, "fraction"))
-    factors = draw.integers(0, 2**64, letters.shape[1] + 1, np.uint64)
-    inside = np.empty(len(letters), bool)
-    for start in range(0, len(letters), _TOGETHER):
-        part = letters[start : start + _TOGETHER].astype(np.uint64)
-        hashed = (part @ factors[1:] + factors[0]) >> np.uint64(32)
-        inside[start : start + _TOGETHER] = hashed < fraction * 2**32
-    return inside
-
-
 def quantiles(expression: np.ndarray) -> Quantiles:
-    """Returns the map of a training set's N expressions to the normal quantiles of their ranks,
-    (rank - 1/2) / N, shifted and scaled to the set's mean and standard deviation. Equal values
-    share their mean rank.
+    """Returns the map of a training set's N expressions to the normal quantiles of their ranks.
+
+    These are (rank - 1/2) / N, shifted and scaled to the set's mean and standard deviation. Equal
+    values share their mean rank.
     """
     from scipy import special  # here, since hardly any run needs it
 
-    values, counts = np.unique(expression, return_counts=True)
-    ranks = np.cumsum(counts) - (counts - 1) / 2
-    normal = special.ndtri((ranks - 0.5) / len(expression))
+    values, counts = np.unique(expression, return_counts=True)  # (K,) each
+    ranks = np.cumsum(counts) - (counts - 1) / 2  # the mean rank of equal values, from 1
+    normal = special.ndtri((ranks - 0.5) / len(expression))  # (K,)
     centre = np.average(normal, weights=counts)
     spread = np.sqrt(np.average((normal - centre) ** 2, weights=counts))
     mean, deviation = np.mean(expression, dtype=np.float64), np.std(expression, dtype=np.float64)
@@ -139,9 +129,27 @@ def quantiles(expression: np.ndarray) -> Quantiles:
 
 
 def tails(config: recipe.TailsConfig, expression: np.ndarray) -> Tails:
-    """Returns the tails of a training set."""
+    """Returns the tails of a training set's expressions, (N,)."""
     low, high = np.quantile(expression, [config.below, config.above])
     return Tails(float(low), float(high), config.times)
+
+
+def _is_in_part(letters: np.ndarray, fraction: float, seed: int) -> np.ndarray:
+    """Returns which of N sequences, uint8 (N, L), belong to a part of all: bool (N,).
+
+    It depends on the sequence alone, and a larger part contains a smaller one. A multilinear hash
+    of 64 bits, whose upper bits are independent of each other for two sequences: Dietzfelbinger,
+    Universal hashing and k-wise independent random variables via integer arithmetic without primes,
+    STACS 1996.
+    """
+    rng = np.random.default_rng(recipe.sub_seed(seed, "fraction"))
+    factors = rng.integers(0, 2**64, letters.shape[1] + 1, np.uint64)  # (L + 1,)
+    is_in_part = np.empty(len(letters), bool)
+    for start in range(0, len(letters), _CHUNK):
+        chunk = letters[start : start + _CHUNK].astype(np.uint64)  # (M, L)
+        hashes = (chunk @ factors[1:] + factors[0]) >> np.uint64(32)  # (M,)
+        is_in_part[start : start + _CHUNK] = hashes < fraction * 2**32
+    return is_in_part
 
 
 def _check(config: recipe.TailsConfig) -> None:

@@ -20,7 +20,7 @@ class FitOptions:
         xla: see `strategies.make`.
         steps_per_call: see `loop.train`; by default what suits the devices.
         require_gpu: whether to refuse to train without a GPU.
-        data: see `dataset.load`.
+        data: see `dataset.batches`.
         resume: whether to continue a run that was stopped, and start it where there is none.
         checkpoint_steps: see `checkpoint.Checkpoints`.
         worker_timeout: seconds that several workers wait for each other at the start.

@@ -228,15 +228,15 @@ def _data(
     if mode == "auto" and devices.workers > 1:
         mode = "memory"  # otherwise each worker would choose for itself
     expressions = targets.load(settings.tricks, records_dir, checks.TRAIN)
-    training = dataset.load(
+    training = dataset.batches(
         records_dir,
         checks.TRAIN,
-        train.batch_size,
+        batch_size=train.batch_size,
         seed=train.seed,
         mode=mode,
         worker=devices.worker,
         workers=devices.workers,
-        seen=targets.Seen(expressions.tails, train.fraction, train.seed),
+        sampling=targets.Sampling(expressions.tails, train.fraction, train.seed),
     )
     validation = expressions.validation(records.read(records_dir, checks.VALIDATION))
     return augment.wrap(training, settings, expressions), validation

@@ -257,7 +257,7 @@ def test_a_run_with_every_trick_trains_and_its_predictions_are_of_its_targets(
     assert recipe.load(tmp_path / "run" / rundir.RECIPE) == settings
     table = predictions.read(tmp_path / "run" / rundir.VAL_PREDICTIONS)
     tricks = targets.load(settings.tricks, library, "train")
-    times = tricks.tails.times_of(records.read(library, "train").expression)
+    times = tricks.tails.counts(records.read(library, "train").expression)
     assert reports[-1][1] == times.sum() // 64 * 64 > len(times)
     expected = tricks.quantiles.of(records.read(library, "val").expression)
     np.testing.assert_array_equal(table.expression.astype(np.float32), expected)

@@ -22,8 +22,8 @@ if in_graph == "True":
     changes.append("model.blocks.2.pool=null")  # whose gradient oneDNN does not always round alike
 settings = recipe.load("smoke", changes)
 devices = strategies.make(kind, 2 if kind == "mirrored" else None, "float32", timeout=60)
-batches = dataset.load(
-    Path(folder), "train", 128, seed=1, worker=devices.worker, workers=devices.workers
+batches = dataset.batches(
+    Path(folder), batch_size=128, seed=1, worker=devices.worker, workers=devices.workers
 )
 validation = records.read(Path(folder), "val")
 with devices.strategy.scope():
