@@ -31,7 +31,7 @@ _PLACES = {  # public name → module; the name there is the same
     "inspect_records": "data.records",
     "load": "client.load",
     "predict": "client.predict",
-    "recipes": "model.cost",
+    "recipes": "cost",
     "report": "evaluation.report",
     "serve": "server.server",
     "serve_check": "client.check",

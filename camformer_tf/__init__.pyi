@@ -13,7 +13,7 @@ from camformer_tf.evaluation.ensemble import calibrate as calibrate
 from camformer_tf.evaluation.evaluate import evaluate as evaluate
 from camformer_tf.evaluation.report import report as report
 from camformer_tf.export.export import export as export
-from camformer_tf.model.cost import recipes as recipes
+from camformer_tf.cost import recipes as recipes
 from camformer_tf.model.inference import Model as Model
 from camformer_tf.model.torch_import import import_torch as import_torch
 from camformer_tf.rundir import Run as Run

@@ -21,7 +21,7 @@ ROOMS = {  # each with the rooms that it imports, no more and no fewer
     "pages": {"base", "metrics"},
     "training": {"base", "batches", "data", "metrics", "model"},
     "evaluation": {"base", "data", "metrics", "model", "pages"},
-    "tuning": {"base", "data", "model", "pages", "training"},
+    "tuning": {"base", "data", "pages", "training"},
     "export": {"base", "data", "model"},
     "server": {"base"},
     "client": {"base", "data", "model"},

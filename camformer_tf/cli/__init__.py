@@ -1,6 +1,6 @@
 """The command line: each command a thin shell over one library function."""
 
-from camformer_tf.cli import group, judging, predicting, records, serving, training
+from camformer_tf.cli import group, judging, predicting, recipes, records, serving, training
 
 main = group.main
 for _command in (  # in the order of work
@@ -9,6 +9,7 @@ for _command in (  # in the order of work
     records.inspect_records,
     records.verify_records,
     records.export_records,
+    recipes.recipes,
     training.fit,
     training.tune,
     training.doctor,

@@ -166,23 +166,31 @@ def doctor(as_json: bool) -> None:
         click.echo(diagnosis.summary())
 
 
-@click.command("import-torch")
+@group.command(
+    "import-torch", example="camformer-tf import-torch trained_model.pt original original.keras"
+)
 @click.argument("checkpoint", type=group.PATH)
-@click.argument("recipe_name", metavar="RECIPE", type=group.RECIPE)
+@click.argument("recipe", metavar="RECIPE", type=group.RECIPE)
 @click.argument("out", metavar="OUT.keras", type=group.PATH)
 @_overrides
+@group.overwrite
 @group.quiet
-def import_torch(checkpoint: Path, recipe_name: str, out: Path, overrides: tuple[str, ...]) -> None:
-    """Write a PyTorch CHECKPOINT of the network of RECIPE as a .keras file.
+def import_torch(
+    checkpoint: Path, recipe: str, out: Path, overrides: tuple[str, ...], overwrite: bool
+) -> None:
+    """Convert a PyTorch checkpoint to a .keras file.
 
-    CHECKPOINT is a state dict (.pt, .pth or .safetensors). No code in it is run.
+    CHECKPOINT is a state dict (.pt, .pth or .safetensors) of the network of RECIPE. No code in it
+    is run.
     """
-    settings = recipes.load(recipe_name, overrides)  # before TensorFlow's seconds of import
+    recipes.load(recipe, overrides)  # a mistake is reported before TensorFlow's seconds
     group.start_tensorflow()
     from camformer_tf.model import rescnn, torch_import
 
-    made = torch_import.convert(checkpoint, settings, out)
-    click.echo(f"{out}: {rescnn.count_trainable(made):,} parameters imported")
+    network = torch_import.import_torch(
+        checkpoint, recipe, out, overrides=overrides, overwrite=overwrite
+    )
+    click.echo(f"{out}: {rescnn.count_trainable(network):,} parameters imported")
 
 
 @group.command(

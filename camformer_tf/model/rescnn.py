@@ -13,7 +13,7 @@ import math
 import keras
 import numpy as np
 
-from camformer_tf import errors, recipe
+from camformer_tf import recipe, shapes
 from camformer_tf.data import sequence
 from camformer_tf.model import flanks, layers
 
@@ -72,8 +72,7 @@ def build(
     inputs = x = keras.Input((length, channels), name="onehot", dtype="float32")
     if flanking:
         x = flanking(x)
-    lengths = block_lengths(config, x.shape[1])
-    _check_pairs(config, lengths)
+    shapes.check_pairs(config, shapes.block_lengths(config, x.shape[1]))
 
     # === Blocks ===
     shortcut = None
@@ -96,28 +95,6 @@ def build(
         1, name="expression", dtype="float32", **_torch_start(x, 1, "expression", seed)
     )(x)
     return keras.Model(inputs, outputs, name="rescnn")
-
-
-def block_lengths(config: recipe.ModelConfig, length: int) -> list[int]:
-    """Returns the number of positions after each block.
-
-    Raises:
-        errors.UserError: a convolution or pooling is wider than what is left of the sequence.
-    """
-    lengths = []
-    for i, block in enumerate(config.blocks):
-        if config.padding != "same":
-            length = length + 2 * config.padding - block.kernel + 1
-        if block.pool:
-            length = (length - block.pool.size) // block.pool.stride + 1
-        if length < 1:
-            raise errors.UserError(
-                f"model.blocks.{i}: nothing is left of the sequence after kernel {block.kernel}"
-                + (f" and pool size {block.pool.size}" if block.pool else "")
-                + ". Pad more, pool less or use fewer blocks."
-            )
-        lengths.append(length)
-    return lengths
 
 
 def copy_weights(source: keras.Model, target: keras.Model) -> None:
@@ -148,45 +125,6 @@ def fold(source: keras.Model, target: keras.Model) -> None:
 def count_trainable(model: keras.Model) -> int:
     """Returns the number of trainable parameters, as PyTorch's sum over parameters() counts."""
     return sum(math.prod(variable.shape) for variable in model.trainable_variables)
-
-
-def parameters(config: recipe.ModelConfig, length: int, channels: int) -> int:
-    """Returns the number of trainable parameters of the network, without building it.
-
-    Raises:
-        errors.UserError: layers that do not go together.
-    """
-    lengths = block_lengths(config, length)
-    _check_pairs(config, lengths)
-    total = 0
-    for block in config.blocks:
-        total += (block.kernel * channels + 3) * block.filters  # bias, scale and offset
-        channels = block.filters
-    width = lengths[-1] * channels
-    for units in (*config.dense, 1):
-        total += (width + 1) * units
-        width = units
-    return total
-
-
-def _check_pairs(config: recipe.ModelConfig, lengths: list[int]) -> None:
-    if not config.blocks:
-        raise errors.UserError("model.blocks: at least one block is needed.")
-    if not config.residual:
-        return
-    if len(config.blocks) % 2:
-        raise errors.UserError(
-            f"model.blocks: residual blocks come in pairs, found {len(config.blocks)}. "
-            "Add or remove one, or set model.residual to false."
-        )
-    for i in range(1, len(config.blocks), 2):
-        first, second = config.blocks[i - 1], config.blocks[i]
-        if (first.filters, lengths[i - 1]) != (second.filters, lengths[i]):
-            raise errors.UserError(
-                f"model.blocks.{i}: the second block of a residual pair must keep the first's "
-                f"{first.filters} filters and {lengths[i - 1]} positions, found {second.filters} "
-                f"and {lengths[i]}. Pool in the first block of the pair (even index)."
-            )
 
 
 def _block(

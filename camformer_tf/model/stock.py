@@ -104,14 +104,16 @@ def _constant(layer: flanks.Flanks, source: Tensor, end: int) -> Tensor:
     """Returns the letters that are added at one end: (B, number of letters, C)."""
     letters, name = layer.add[end], f"flanks_{('left', 'right')[end]}"
     rows = sequence.table(layer.encoding)[np.frombuffer(letters.encode(), np.uint8)]  # (n, C)
-    copied = np.arange(rows.shape[1]) == sequence.integer_channel(layer.encoding)  # (C,)
+    is_copied = np.arange(rows.shape[1]) == sequence.integer_channel(layer.encoding)  # (C,)
     first = keras.layers.Cropping1D((0, source.shape[1] - 1), name=f"{name}_first", dtype=_DTYPE)(
         source
     )  # (B, 1, C)
     repeats = keras.layers.UpSampling1D(len(letters), name=f"{name}_repeat", dtype=_DTYPE)(first)
     return keras.layers.Rescaling(
-        scale=copied.astype(float).tolist(),  # lists, since Keras writes them to the file as such
-        offset=np.where(copied, 0.0, rows).tolist(),
+        scale=is_copied.astype(
+            float
+        ).tolist(),  # lists, since Keras writes them to the file as such
+        offset=np.where(is_copied, 0.0, rows).tolist(),
         name=name,
         dtype=_DTYPE,
     )(repeats)

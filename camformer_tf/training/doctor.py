@@ -8,17 +8,15 @@ import os
 import platform
 import shutil
 import subprocess
-import time
 from pathlib import Path
 
 import psutil
 import tensorflow as tf
 
-from camformer_tf import errors, rundir
+from camformer_tf import errors, rundir, speed
 from camformer_tf.training import strategies
 
 _ORIGINAL = 3 * 2.455  # GFLOP a sequence of a training step of the recipe `original`
-_SIDE = {"GPU": 8192, "CPU": 2048}  # of the square matrices that are multiplied
 _SECONDS = 1.0  # for which matrices of one dtype are multiplied
 _DRIVER = Path("/proc/driver/nvidia/version")
 
@@ -80,33 +78,7 @@ def doctor() -> Diagnosis:
         facts["precision"] = f"{devices.precision}: {devices.reason}"
     except errors.UserError as error:
         advice.append(str(error))
-    kind = "GPU" if gpus else "CPU"
-    dtypes = ("float32", "bfloat16", *(("float16",) if gpus else ()))
-    rates = {
-        f"{dtype} on {kind}:0": multiplication_rate(dtype, f"{kind}:0", _SIDE[kind], _SECONDS)
-        for dtype in dtypes
-    }
-    return Diagnosis(facts, rates, advice)
-
-
-def multiplication_rate(dtype: str, device: str, side: int, seconds: float = 1.0) -> float:
-    """Returns the GFLOP/s at which square matrices are multiplied, 2 side^3 each time.
-
-    Args:
-        dtype: of the matrices.
-        device: such as "CPU:0".
-        side: their number of rows.
-        seconds: how long to multiply.
-    """
-    with tf.device(device):
-        matrix = tf.cast(tf.random.stateless_uniform((side, side), (1, 2)), dtype)
-        multiply = tf.function(lambda a: tf.reduce_sum(tf.matmul(a, a)))
-        float(multiply(matrix))  # the trace
-        start, count = time.perf_counter(), 0
-        while time.perf_counter() - start < seconds:
-            float(multiply(matrix))
-            count += 1
-        return count * 2 * side**3 / (time.perf_counter() - start) / 1e9
+    return Diagnosis(facts, speed.rates(_SECONDS), advice)
 
 
 def unusable_gpu(driver: Path = _DRIVER) -> tuple[str, list[str]]:

@@ -7,9 +7,8 @@ import os
 from collections.abc import Mapping
 from typing import Annotated, Any
 
-from camformer_tf import errors, files, recipe, schema
+from camformer_tf import errors, files, recipe, schema, shapes
 from camformer_tf.data import sequence
-from camformer_tf.model import rescnn
 from camformer_tf.tuning import template
 
 _ABSENT = object()  # the value of an item beyond the end of a list
@@ -78,7 +77,7 @@ class Space:
             errors.UserError: the values do not make a recipe, or the network is not possible.
         """
         settings = recipe.from_values(template.fill(self.tree, "", values), self.source)
-        parameters = rescnn.parameters(
+        parameters = shapes.parameters(
             settings.model, settings.data.length, sequence.channels(settings.data.encoding)
         )
         if self.search.max_parameters and parameters > self.search.max_parameters:

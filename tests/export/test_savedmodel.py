@@ -5,7 +5,7 @@ import pytest
 import tensorflow as tf
 from tensorflow.core.protobuf import saved_model_pb2
 
-from camformer_tf import exportdir, recipe
+from camformer_tf import exportdir, recipe, shapes
 from camformer_tf.data import sequence
 from camformer_tf.export import export, warmup
 from camformer_tf.model import keras_file, rescnn
@@ -155,7 +155,7 @@ def test_channels_of_another_shape_are_refused(signatures, promoters):
 
 
 def test_a_table_is_computed_at_loading_and_not_saved(lookup_export):
-    weights = rescnn.parameters(recipe.load("mini").model, 40, 5) * 4
+    weights = shapes.parameters(recipe.load("mini").model, 40, 5) * 4
     table = (6**5 + 1) * 6 * 256 * 4
     size = sum(f.stat().st_size for f in lookup_export.rglob("*") if f.is_file())
     assert size < weights + 1_000_000 < table

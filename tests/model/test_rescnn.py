@@ -8,7 +8,7 @@ import keras
 import numpy as np
 import pytest
 
-from camformer_tf import errors, recipe
+from camformer_tf import errors, recipe, shapes
 from camformer_tf.data import sequence
 from camformer_tf.model import rescnn
 
@@ -76,7 +76,7 @@ def test_each_layer_of_the_original_has_the_published_count():
 )
 def test_lengths_and_running_statistics_are_the_published_ones(name, lengths, statistics):
     settings = recipe.load(name).model
-    assert rescnn.block_lengths(settings, 110) == lengths
+    assert shapes.block_lengths(settings, 110) == lengths
     model = rescnn.build(settings)
     norms = [layer for layer in model.layers if layer.name.startswith("norm_")]
     found = sum(int(np.prod(v.shape)) for n in norms for v in n.non_trainable_variables)

@@ -1,17 +1,16 @@
 import json
 
-import numpy as np
 import pytest
 import tensorflow as tf
 from click import testing
 
-from camformer_tf import cli
+from camformer_tf import cli, speed
 from camformer_tf.training import doctor
 
 
 @pytest.fixture
 def small_matrices(monkeypatch):
-    monkeypatch.setattr(doctor, "_SIDE", {"CPU": 64, "GPU": 64})
+    monkeypatch.setattr(speed, "SIDES", {"CPU": 64, "GPU": 64})
     monkeypatch.setattr(doctor, "_SECONDS", 0.01)
 
 
@@ -29,14 +28,6 @@ def test_the_command_prints_the_diagnosis_as_json(small_matrices):
     values = json.loads(result.stdout)
     assert set(values) == {"facts", "gflops", "advice"}
     assert values["facts"]["keras"] and "float32 on" in " ".join(values["gflops"])
-
-
-def test_the_rate_is_two_operations_for_each_product(monkeypatch):
-    times = iter(np.arange(100.0))  # a second passes with each look at the clock
-    monkeypatch.setattr(doctor.time, "perf_counter", lambda: next(times))
-    # the start at 0, reads at 1 and 2 (two multiplications), the end at 3, the last read at 4
-    rate = doctor.multiplication_rate("float32", "CPU:0", 100, seconds=2.5)
-    assert rate == pytest.approx(2 * 2 * 100**3 / 4 / 1e9)
 
 
 @pytest.fixture
