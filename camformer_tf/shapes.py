@@ -52,7 +52,7 @@ def layer_sizes(config: recipe.ModelConfig, length: int, channels: int) -> list[
     lengths = block_lengths(config, length)
     check_pairs(config, lengths)
     sizes = []
-    for block, pooled_positions in zip(config.blocks, lengths, strict=True):
+    for block, next_length in zip(config.blocks, lengths, strict=True):
         positions = length
         if config.padding != "same":
             positions = length + 2 * config.padding - block.kernel + 1
@@ -61,11 +61,11 @@ def layer_sizes(config: recipe.ModelConfig, length: int, channels: int) -> list[
                 positions,
                 block.kernel * channels,
                 block.filters,
-                pooled_positions if block.pool else None,
+                next_length if block.pool else None,
                 is_convolution=True,
             )
         )
-        length, channels = pooled_positions, block.filters
+        length, channels = next_length, block.filters
     width = length * channels
     for units in (*config.dense, 1):
         sizes.append(LayerSize(1, width, units))
