@@ -81,13 +81,14 @@ def notebook_page(notebook: dict, name: str) -> tuple[str, dict[str, bytes]]:
             continue
         parts.append(f"```python\n{source}\n```")
         for output in cell["outputs"]:
-            data = output.get("data", {})
+            data = {name: "".join(text) for name, text in output.get("data", {}).items()}
             if "image/png" in data:
                 file = f"{name}-{len(pictures) + 1}.png"
-                pictures[file] = base64.b64decode("".join(data["image/png"]))
+                pictures[file] = base64.b64decode(data["image/png"])
                 parts.append(f"![output]({file})")
             elif "text/html" in data:
-                parts.append(re.sub(r"\n\s*\n", "\n", "".join(data["text/html"])))
+                table = data["text/html"].replace('<table border="1" class="dataframe">', "<table>")
+                parts.append(re.sub(r"\n\s*\n", "\n", table))
             elif text := "".join(output.get("text", data.get("text/plain", ""))):
                 parts.append(f"```text\n{text.rstrip()}\n```")
     return "\n\n".join(parts) + "\n", pictures
