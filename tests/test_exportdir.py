@@ -95,7 +95,7 @@ def test_predict_reads_the_newest_version(export_dir, keras_path, promoters):
 
 def test_the_server_and_its_check_use_the_newest_version(export_dir):
     with server.serve(export_dir, port=0) as running:
-        assert check.check(running.url, export_dir).version == 2
+        assert check.serve_check(running.url, export_dir).version == 2
 
 
 def test_the_next_export_has_the_next_version(export_dir, keras_path, tmp_path):

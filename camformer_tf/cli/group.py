@@ -41,7 +41,7 @@ class _AnyPath(click.ParamType):
         return [shell_completion.CompletionItem(incomplete, type="file")]
 
 
-class _Recipe(click.ParamType):
+class _RecipeType(click.ParamType):
     """A recipe: a path, or the name of a shipped one, which shells complete."""
 
     name = "recipe"
@@ -56,7 +56,7 @@ class _Recipe(click.ParamType):
 
 
 ANY_PATH = _AnyPath()  # gs://bucket/records and the like
-RECIPE = _Recipe()
+RECIPE = _RecipeType()
 option = functools.partial(click.option, show_default=True)
 overwrite = option("--overwrite", is_flag=True, help="Replace the output if it exists.")
 json_output = option("--json", "as_json", is_flag=True, help="Print JSON.")

@@ -178,7 +178,7 @@ def doctor(as_json: bool) -> None:
 def import_torch(
     checkpoint: Path, recipe: str, out: Path, overrides: tuple[str, ...], overwrite: bool
 ) -> None:
-    """Convert a PyTorch checkpoint to a .keras file.
+    """Convert a PyTorch checkpoint to Keras.
 
     CHECKPOINT is a state dict (.pt, .pth or .safetensors) of the network of RECIPE. No code in it
     is run.
