@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import csv
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+import itertools
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -66,25 +67,25 @@ def _text(file: TextIO, table_format: str, header: bool) -> Write:
 
     def write(columns: Mapping[str, Column]) -> None:
         nonlocal is_first
-        rows = list(zip(*map(_fields, columns.values()), strict=True))
+        rows: Iterable[tuple[str, ...]] = zip(*map(_fields, columns.values()), strict=True)
         if is_first:
-            rows.insert(0, tuple(columns))
+            rows = itertools.chain([tuple(columns)], rows)
             is_first = False
         if table_format == "csv":
             table.writerows(rows)
         else:
-            file.writelines("\t".join(row) + "\n" for row in rows)
+            file.writelines(f"{line}\n" for line in map("\t".join, rows))
 
     return write
 
 
-def _fields(column: Column) -> list[str]:
+def _fields(column: Column) -> Iterable[str]:
     """Returns the fields of a column as text."""
     if not isinstance(column, np.ndarray):
-        return [value or "" for value in column]
+        return (value or "" for value in column)
     values = column.astype(np.float32)  # str() of a float32 has the fewest digits
     if not np.isnan(values).any():
-        return list(map(str, values))
+        return map(str, values)
     return ["" if np.isnan(value) else str(value) for value in values]
 
 
