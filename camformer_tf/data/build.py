@@ -61,7 +61,7 @@ def build(
         rows_file, labels_file = folder / "rows", folder / "labels.npy"
         text = spool.gather(text_files, rows_file, rule, config.seed, columns, mapper, report)
         spool.check(text, text_files, config.on_malformed)
-        parts = list(text.parts(labels_file))
+        parts = list(text.parts(labels_file))  # tasks that know the file of labels, written below
         library = strands.columns(text.letter_counts, text.counts.examples)
         report("splitting", 0, text.counts.examples)
         if by_column:
@@ -122,7 +122,7 @@ def _near_neighbours(
         names: the splits.
         config: the options of the set.
     """
-    counts = np.bincount(labels[leaks], minlength=len(names)).tolist()
+    counts = np.bincount(labels[leaks], minlength=len(names)).tolist()  # per split; 0 in the first
     in_training = dict(zip(names[1:], counts[1:], strict=True))
     return {"mismatches": config.mismatches, "in_training": in_training}
 
@@ -168,7 +168,7 @@ def _duplicates(hashes: list[np.ndarray]) -> int:
     """Returns how many sequences repeat another, and empties the list of hashes."""
     values = np.concatenate(hashes)
     hashes.clear()
-    values.sort()
+    values.sort()  # equal sequences have equal hashes, which are neighbours now
     return int(np.count_nonzero(values[1:] == values[:-1]))
 
 

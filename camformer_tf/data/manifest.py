@@ -88,7 +88,7 @@ class Manifest:
 def save(manifest: Manifest, folder: Path) -> None:
     """Writes manifest.json into the folder, with a checksum of itself."""
     values = dataclasses.asdict(manifest)
-    if manifest.weight is None:
+    if manifest.weight is None:  # sets without weights have the keys of earlier releases
         del values["weight"]
     values["checksum"] = _checksum(values)
     text = json.dumps(values, indent=2, allow_nan=False)
@@ -137,7 +137,7 @@ def read(path: remote.AnyPath) -> Manifest:
             f"{path}: does not match its checksum, so it was changed after it was written. "
             f"{_REBUILD}"
         )
-    names = {field.name for field in fields}
+    names = {field.name for field in fields}  # keys of later releases are ignored
     return Manifest(**{name: value for name, value in values.items() if name in names})
 
 

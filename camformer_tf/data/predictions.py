@@ -94,10 +94,12 @@ def save(
     if keys and kind != "dream-json":
         raise errors.UserError(f"{keys}: keys are for dream-json alone, not for {kind}.")
     selection = None if keys is None else list(read_json(keys))
+    is_records = source.is_dir()
     count, failures, examples = 0, 0, []
     with writer(out, kind, keys=selection, overwrite=overwrite) as write:
         for block, values in answers:
-            reasons = None if source.is_dir() else block.reasons
+            # Records hold only readable sequences, so their table has no column of reasons.
+            reasons = None if is_records else block.reasons
             failed_rows = [i for i, reason in enumerate(block.reasons) if reason]
             write(
                 PredictedRows(
@@ -234,6 +236,7 @@ def read(path: remote.AnyPath) -> Table:
                 f"{path}:1: expected a header with the columns sequence and prediction, found "
                 f"{'<TAB>'.join(header)[:80]!r}. `camformer-tf predict` writes such a table."
             )
+    # The number of a line in the file → its fields; the header is line 1.
     table = {number: line.split("\t") for number, line in enumerate(lines, 2) if line}
     for number, row in table.items():
         if len(row) != len(header):

@@ -243,7 +243,7 @@ def read(folder: remote.AnyPath, split: str, first: int | None = None) -> texts.
         places = slice(index, None, len(shard_files))
         path, share = folder / shard["file"], len(expression[places])
         data = record_shards.read_bytes(path)
-        if count < size:
+        if count < size:  # the first examples of the split are the first of each shard
             data = data[: share * record_shards.record_bytes(shape)]
         part = record_shards.parse(data, shape, str(path))
         if len(part.expression) != share:

@@ -62,7 +62,7 @@ def read(
         yield from _fasta(itertools.chain([first], lines), rule)
         return
     with_expression = len(first) > 1
-    full_lines = (fields for fields in lines if fields)
+    full_lines = (fields for fields in lines if fields)  # blank lines have no fields
     for block in _blocks(itertools.chain([first], full_lines)):
         second = [fields[1] if len(fields) > 1 else b"" for fields in block]
         yield from_sequences(
@@ -84,7 +84,7 @@ def header_columns(path: remote.AnyPath) -> dict[str, str] | None:
     first = next(text.Source(path).blocks(), None)
     line = first.read().partition(b"\n")[0].strip() if first else b""
     words = [w.strip(b'" ').decode("utf-8", "replace") for w in line.split(_SEPARATORS[kind])]
-    if "sequence" in words:
+    if "sequence" in words:  # a header with our names, as `predict` writes
         return {name: name for name in ("sequence", "expression") if name in words}
     if kind == ".csv":
         raise errors.UserError(
@@ -185,7 +185,7 @@ def _fasta_records(lines: Iterable[list[bytes]]) -> Iterator[tuple[bytes, bytes]
     parts: list[bytes] = []
     for number, fields in enumerate(lines):
         if fields and fields[0].startswith(b">"):
-            if number:
+            if number:  # there is a record before this one
                 yield name, b"".join(parts)
             name, parts = (fields[0][1:] or b"".join(fields[1:2])), []
         else:

@@ -44,7 +44,7 @@ class SpooledRows:
 
     def read(self) -> np.ndarray:
         """Returns the rows of all groups, in their order: (N,) of `type`."""
-        rows, offset = np.empty(int(self.counts.sum()), self.type), 0
+        rows, offset = np.empty(int(self.counts.sum()), self.type), 0  # (N,)
         with self.path.open("rb") as file:
             for start, count in zip(self.starts.tolist(), self.counts.tolist(), strict=True):
                 file.seek(start * self.type.itemsize)
@@ -76,7 +76,7 @@ class SpooledPart:
 
 @dataclasses.dataclass
 class Spool:
-    """The contents of a text: its kept examples in a file, and what is known of each in memory.
+    """The contents of a text: its kept examples in a file, and a few numbers of each in memory.
 
     Attributes:
         rows: where the kept examples are.
@@ -178,6 +178,7 @@ def gather(
         for parse in mapper(_parse, tasks(source)):
             groups.append((parse.start, parse.counts.examples))
             spool.counts.add(parse.counts)
+            # Of several blocks, the first rejects of the text are shown.
             spool.rejects += parse.rejects[: _SHOWN_REJECTS - len(spool.rejects)]
             spool.expression.append(parse.expression)
             spool.weight += [parse.weight] if empty.has_weight else []
@@ -201,7 +202,7 @@ def _parse(task: _ParseTask) -> _Parse:
         task.columns,
         max_rejects=_SHOWN_REJECTS,
     )
-    rows = np.empty(counts.examples, task.rows.type)
+    rows = np.empty(counts.examples, task.rows.type)  # (n,), one record of the file each
     rows["letters"], rows["expression"] = examples.letters, examples.expression
     if task.rows.has_weight:
         rows["weight"] = examples.weight

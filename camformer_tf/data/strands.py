@@ -70,7 +70,7 @@ def pack_library(letters: np.ndarray) -> Strands:
 
 
 def count(letters: np.ndarray) -> np.ndarray:
-    """Returns how often each of ACGTN stands in each column: uint8 (N, L) → int64 (5, L).
+    """Returns how often each of ACGTN is in each column: uint8 (N, L) → int64 (5, L).
 
     Raises:
         ValueError: there is another letter.

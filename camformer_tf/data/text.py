@@ -256,7 +256,7 @@ def parse(
     good, n = lines.letters(fields.data, starts[0], ends[0])  # (R,), (R,)
     good &= fields.columns == len(columns)
     values = {}
-    for place, name in enumerate(columns):
+    for place, name in enumerate(columns):  # float64 (R,) for each column of numbers
         if name in rules.MINIMUM:
             values[name], readable = lines.numbers(fields.data, starts[place], ends[place])
             readable &= values[name] >= rules.MINIMUM[name]
@@ -272,6 +272,7 @@ def parse(
         number = first + int(fields.number[row])
         reason = _reason(block[starts[0, row] : fields.last[row]].split(), columns, number)
         rejects.append(f"{source}:{number}: {reason}")
+    # The filters in their order: a line that the first one drops is not counted by the second.
     rich_in_n = good & rule.too_many_n(n)
     misfit = good & ~rich_in_n & rule.wrong_length(ends[0] - starts[0])
     kept_rows = np.flatnonzero(good & ~rich_in_n & ~misfit)  # (N,)

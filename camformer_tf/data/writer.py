@@ -80,6 +80,7 @@ def write(
         offsets = np.zeros(len(files), int)
         for part in parts:
             yield _WriteTask(part, offsets.tolist(), paths)
+            # The next part follows the examples of this one in every split.
             part_labels = labels[part.first : part.first + int(part.rows.counts.sum())]
             offsets += np.bincount(part_labels, minlength=len(files))
 
@@ -87,6 +88,7 @@ def write(
     for count in mapper(_write_part, tasks()):
         total += count
         report("writing", total, len(labels))
+    # A shard is complete only when every part is written, so sealing is a pass of its own.
     seals = mapper(_seal, (folder / name for split in files.values() for name in split))
     entries = {}
     for (name, shard_names), size in zip(files.items(), np.bincount(labels).tolist(), strict=True):
@@ -107,7 +109,7 @@ def _write_part(task: _WriteTask) -> int:
     shape = layout.example_layout(task.part.rows.length, has_weight=has_weight)
     frames = shards.frames(examples, shape)  # (n, S + 16)
     for label, (offset, files) in enumerate(zip(task.offsets, task.files, strict=True)):
-        members = np.flatnonzero(labels == label)
+        members = np.flatnonzero(labels == label)  # (m,), rows of this split
         for i, path in enumerate(files):
             first = (i - offset) % len(files)  # the first of the members that goes to shard i
             with path.open("r+b") as file:
