@@ -100,5 +100,5 @@ def test_a_type_checker_finds_the_types_of_the_public_names(tmp_path):
         command, capture_output=True, text=True, timeout=240, cwd=PACKAGE.parent
     )
     assert 'Revealed type is "camformer_tf.model.inference.Model"' in process.stdout
-    assert 'Revealed type is "camformer_tf.rundir.Run"' in process.stdout
+    assert 'Revealed type is "camformer_tf.rundir.Run' in process.stdout
     assert 'Unexpected keyword argument "epoch"' in process.stdout

@@ -7,6 +7,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
+import yaml
 
 import camformer_tf
 from camformer_tf import recipe
@@ -64,6 +65,36 @@ def run(wheel_folder: Path, *arguments) -> subprocess.CompletedProcess:
 def test_the_recipes_are_in_the_wheel(wheel_folder):
     names = {path.stem for path in (wheel_folder / "camformer_tf" / "configs").glob("*.yaml")}
     assert names == set([*recipe.shipped_files(), recipe.SEARCH])
+
+
+def test_types_templates_and_pages_are_in_the_wheel(wheel_folder):
+    for path in (
+        "py.typed",
+        "__init__.pyi",
+        "pages/templates/report.html",
+        "server/page/index.html",
+    ):
+        assert (wheel_folder / "camformer_tf" / path).is_file()
+
+
+def test_every_tool_of_a_hook_is_in_the_development_extra():
+    setup = configparser.ConfigParser()
+    setup.read(ROOT / "setup.cfg")
+    extras = setup["options.extras_require"]
+    hooks = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text())["repos"][0]["hooks"]
+    tools = {hook["entry"].split()[0].removeprefix(".venv/bin/") for hook in hooks}
+    assert tools == {"ruff", "mypy", "codespell"}
+    assert all(f"\n{tool} >=" in extras["test"] for tool in tools)
+    assert "camformer-tf[test,docs]" in extras["dev"]
+
+
+def test_the_citation_names_the_version_and_its_date_in_the_changelog():
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text())
+    assert citation["version"] == camformer_tf.__version__
+    assert (
+        f"## [{citation['version']}] - {citation['date-released']}"
+        in (ROOT / "CHANGELOG.md").read_text()
+    )
 
 
 def test_the_wheel_fits_a_recipe_by_name(wheel_folder, library, tmp_path):
