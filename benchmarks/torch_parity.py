@@ -73,7 +73,7 @@ def _gradients(name: str) -> list[str]:
         outputs = [parity.gradients(pair, _SIZE, kind, seed=index) for pair in pairs]
         losses.append(_differences(outputs, lambda a, b: abs(a[0] - b[0])))
         layers.append(
-            _differences(outputs, lambda a, b: max(parity.largest_of_layers(a[1], b[1]).values()))
+            _differences(outputs, lambda a, b: max(parity.largest_by_layer(a[1], b[1]).values()))
         )
     largest = [f"{value:.1e}" for value in np.max(losses, axis=0)]  # (batches, 3) → (3,)
     columns = np.transpose(layers)  # (3, batches)
@@ -101,7 +101,7 @@ def _steps(name: str) -> list[str]:
 def _pairs(name: str) -> tuple[parity.Pair, parity.Pair]:
     """Returns the networks of a recipe in float64 and in float32, with the same weights."""
     settings = recipe.load(name)
-    return parity.pair(settings, double=True), parity.pair(settings, double=False)
+    return parity.build_pair(settings, is_double=True), parity.build_pair(settings)
 
 
 def _differences(outputs: list[tuple], compare: Callable) -> list:

@@ -117,7 +117,7 @@ def batches(
         times = sampling.counts(examples)  # (N,)
         steps = _steps(folder, int(times.sum()), batch_size)
         epoch = from_memory(examples, batch_size, steps, seed=seed, times=times)
-        plain = Batches(mode, np.count_nonzero(times), steps, epoch, worker, workers)
+        plain = Batches(mode, int(np.count_nonzero(times)), steps, epoch, worker, workers)
     else:
         plain = _from_shards(
             folder, description, split, batch_size, seed, worker, workers, sampling

@@ -95,7 +95,7 @@ def count(
         return shard["examples"], shard["examples"]
     path = folder / shard["file"]
     times = sampling.counts(shards.parse(shards.read_bytes(path), shape, str(path)))
-    return np.count_nonzero(times), int(times.sum())
+    return int(np.count_nonzero(times)), int(times.sum())
 
 
 def _read(path: remote.AnyPath, start: int, size: int, shape: layout.Layout) -> text.Examples:

@@ -65,8 +65,8 @@ def letter_forwards(
             if parts is None:
                 return network(onehot)
             inputs = [onehot, parts.outputs(table, letters)]  # (N, L, C), (N, L2, F2)
-            rest_weights = parts.values_of_rest(weights)
-            return parts.rest.stateless_call([], rest_weights, inputs, training=False)[0]
+            rest_weights = parts.tail_values(weights)
+            return parts.tail.stateless_call([], rest_weights, inputs, training=False)[0]
 
         return call
 

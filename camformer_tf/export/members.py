@@ -50,11 +50,11 @@ class Members:
         """Returns the model to serve: normalisation folded into convolutions, k-mers looked up."""
         folded_networks = []
         for network, settings in zip(self.networks, self.settings, strict=True):
-            folded_network = rescnn.from_recipe(settings, folded=True)
+            folded_network = rescnn.from_recipe(settings, is_folded=True)
             rescnn.fold(network, folded_network)
             folded_network.trainable = False
             folded_networks.append(folded_network)
-        lookups = tuple(map(lookup.of, folded_networks, self.settings))
+        lookups = tuple(map(lookup.split, folded_networks, self.settings))
         return self._serve(tuple(folded_networks), lookups)
 
     def single(self) -> Members:

@@ -71,7 +71,7 @@ class ExportEngine:
 
     parameters = None
 
-    def __init__(self, folder: Path, batch_size: int):
+    def __init__(self, folder: Path, batch_size: int) -> None:
         """Loads the version in a folder.
 
         Raises:
@@ -84,7 +84,7 @@ class ExportEngine:
         self._signature = self._export.signatures["onehot"]
         self._names = [name for name in OUTPUTS if name in self._signature.structured_outputs]
         self._table = tf.constant(sequence.table(self.encoding))  # (256, C)
-        self._predict = predictors.batched(self._forward, batch_size)
+        self._predict = predictors.in_batches(self._forward, batch_size)
 
     def answer(self, part: rows.Rows) -> tuple[rows.Rows, Answer]:
         """Returns the rows and all outputs of the export, (N,) each."""
@@ -154,7 +154,7 @@ def from_network(
     name: str = "network",
 ) -> NetworkEngine:
     """Returns a network of a recipe as an engine, with its weights of this moment."""
-    predictor = predictors.snapshots(network, settings, precision, batch_size)()
+    predictor = predictors.snapshot(network, settings, precision, batch_size)
     return _engine(predictor, network, settings, name)
 
 

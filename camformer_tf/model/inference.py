@@ -37,7 +37,7 @@ class Model:
         members: Sequence[engines.Engine],
         calibration: calibrations.Calibration | None = None,
         name: str | None = None,
-    ):
+    ) -> None:
         """Makes a model of members that read the same sequences.
 
         Args:
@@ -99,7 +99,7 @@ class Model:
             parts.append({**answer, "reason": np.array(part.reasons, object)})
             show("predicting", start + len(raw), len(texts))
         columns = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
-        table = {"sequence": pd.Series(texts, index, dtype=object)}
+        table: dict[str, pd.Series] = {"sequence": pd.Series(texts, index, dtype=object)}
         for name in [name for name in engines.OUTPUTS if name in columns]:
             title = "prediction" if name == "expression" else name
             table[title] = pd.Series(columns[name].astype(np.float32), index)

@@ -24,12 +24,14 @@ _NORM_EPSILON = 1e-5
 
 
 def from_recipe(
-    settings: recipe.Recipe, dtype: str = "float32", *, folded: bool = False
+    settings: recipe.Recipe, dtype: str = "float32", *, is_folded: bool = False
 ) -> keras.Model:
     """Returns the network of a recipe: float32 (B, data.length, channels) → float32 (B, 1).
 
     Args:
-        folded: see `build`.
+        settings: the recipe.
+        dtype: the policy of the blocks.
+        is_folded: see `build`.
 
     Raises:
         errors.UserError: layers or flanks that do not go together.
@@ -41,7 +43,7 @@ def from_recipe(
         seed=settings.train.seed,
         dtype=dtype,
         flanking=flanks.layer(settings),
-        folded=folded,
+        is_folded=is_folded,
     )
 
 
@@ -53,31 +55,38 @@ def build(
     seed: int = recipe.TrainConfig.seed,
     dtype: str = "float32",
     flanking: flanks.Flanks | None = None,
-    folded: bool = False,
+    is_folded: bool = False,
 ) -> keras.Model:
     """Returns the network: float32 (B, length, channels) → float32 (B, 1).
-
-    Weights are drawn as PyTorch draws them by default, from sub-seeds of `seed`; dropout draws
-    from sub-seeds too. Input and head are float32 whatever `dtype`, the policy of the blocks;
-    variables are float32 with any policy. `flanking` changes the ends of the sequences first.
-    A `folded` network is for prediction: without normalisation, which `fold` puts into the
-    convolutions, and without dropout.
 
     Source: script:188-349, FredrikSvenssonUK/DREAM2022_Camformers@6fd5d69 (residual);
     base_camformer.py:44-65, gautammalik-git/Camformer@5c5eb0b (plain, explicit padding).
 
+    Args:
+        config: the section `model` of a recipe.
+        length: the number of letters.
+        channels: the number of channels of a letter.
+        seed: initial weights are drawn as PyTorch draws them by default, from sub-seeds of it;
+            dropout draws from sub-seeds too.
+        dtype: the policy of the blocks. Input and head are float32 whatever it is; variables are
+            float32 with any policy.
+        flanking: changes the ends of the sequences first.
+        is_folded: whether the network is for prediction only: without normalisation, which `fold`
+            puts into the convolutions, and without dropout.
+
     Raises:
-        errors.UserError: residual blocks that do not pair up, or layers that eat the sequence.
+        errors.UserError: residual blocks that do not pair up, or layers that leave nothing of the
+            sequence.
     """
-    inputs = x = keras.Input((length, channels), name="onehot", dtype="float32")
+    inputs = x = keras.Input((length, channels), name="onehot", dtype="float32")  # (B, L, C)
     if flanking:
-        x = flanking(x)
+        x = flanking(x)  # (B, L', C)
     shapes.check_pairs(config, shapes.block_lengths(config, x.shape[1]))
 
     # === Blocks ===
     shortcut = None
     for i, block in enumerate(config.blocks, 1):
-        x = _block(x, block, config.padding, i, seed, dtype, folded)
+        x = _block(x, block, config.padding, i, seed, dtype, is_folded)  # (B, L_i, F_i)
         if config.residual and i % 2 == 0:
             x = keras.layers.Add(name=f"add_{i}", dtype=dtype)([x, shortcut])
         shortcut = x
@@ -85,29 +94,30 @@ def build(
     # === Head, in float32 ===
     dtype = "float32"
     x = keras.layers.Flatten(data_format="channels_last", name="flatten", dtype=dtype)(x)
+    # (B, L_n F_n), position by position
     for j, units in enumerate(config.dense, 1):
-        x = keras.layers.Dense(units, name=f"dense_{j}", **_torch_start(x, 1, f"dense_{j}", seed),
-                               dtype=dtype)(x)  # fmt: skip
+        initializers = _torch_initializers(x, 1, f"dense_{j}", seed)
+        x = keras.layers.Dense(units, name=f"dense_{j}", dtype=dtype, **initializers)(x)
         x = keras.layers.ReLU(name=f"dense_relu_{j}", dtype=dtype)(x)
-        if not folded:
+        if not is_folded:
             x = _dropout(x, config.dense_dropout, f"dense_dropout_{j}", seed, dtype)
     outputs = keras.layers.Dense(
-        1, name="expression", dtype="float32", **_torch_start(x, 1, "expression", seed)
+        1, name="expression", dtype="float32", **_torch_initializers(x, 1, "expression", seed)
     )(x)
     return keras.Model(inputs, outputs, name="rescnn")
 
 
 def copy_weights(source: keras.Model, target: keras.Model) -> None:
-    """Gives a network all values of another of the same recipe, whatever their policies."""
-    for ours, theirs in zip(target.variables, source.variables, strict=True):
-        ours.assign(keras.ops.convert_to_numpy(theirs))
+    """Copies all values to a network from another of the same recipe, whatever their policies."""
+    for variable, value in zip(target.variables, source.variables, strict=True):
+        variable.assign(keras.ops.convert_to_numpy(value))
 
 
 def fold(source: keras.Model, target: keras.Model) -> None:
-    """Gives a folded network the values of a trained one of the same recipe.
+    """Sets a folded network to the values of a trained one of the same recipe.
 
     A normalisation is (x - mean) gamma / sqrt(variance + epsilon) + beta, which a convolution does
-    by another kernel and bias. Computed in float64, so that float32 is rounded once.
+    with another kernel and bias. It is computed in float64, so that float32 is rounded once.
     """
     for layer in target.layers:
         if not layer.weights:
@@ -118,7 +128,7 @@ def fold(source: keras.Model, target: keras.Model) -> None:
             norm = source.get_layer(layer.name.replace("conv", "norm"))
             gamma, beta, mean, variance = (v.astype(np.float64) for v in norm.get_weights())
             scale = gamma / np.sqrt(variance + norm.epsilon)
-            values = [kernel * scale, (bias - mean) * scale + beta]
+            values = [kernel * scale, (bias - mean) * scale + beta]  # (K, C, F), (F,)
         layer.set_weights(values)
 
 
@@ -128,9 +138,15 @@ def count_trainable(model: keras.Model) -> int:
 
 
 def _block(
-    x, block: recipe.BlockConfig, padding: str | int, i: int, seed: int, dtype: str, folded: bool
-):
-    """Convolution → batch normalisation → pooling → ReLU → dropout.
+    x: keras.KerasTensor,
+    block: recipe.BlockConfig,
+    padding: str | int,
+    i: int,
+    seed: int,
+    dtype: str,
+    is_folded: bool,
+) -> keras.KerasTensor:
+    """Returns x after convolution → batch normalisation → pooling → ReLU → dropout.
 
     The original pools after ReLU, which is the same: the largest of several is above 0 or not.
     """
@@ -143,12 +159,12 @@ def _block(
         block.kernel,
         padding="same" if padding == "same" else "valid",
         data_format="channels_last",
-        activation="relu" if folded else None,
+        activation="relu" if is_folded else None,
         name=f"conv_{i}",
         dtype=dtype,
-        **_torch_start(x, block.kernel, f"conv_{i}", seed),
+        **_torch_initializers(x, block.kernel, f"conv_{i}", seed),
     )(x)
-    if not folded:
+    if not is_folded:
         x = layers.BatchNormalization(
             axis=-1,
             momentum=_NORM_MOMENTUM,
@@ -166,23 +182,29 @@ def _block(
             name=f"pool_{i}",
             dtype=dtype,
         )(x)
-    if folded:
+    if is_folded:
         return x
     if not block.dropout:
         return keras.layers.ReLU(name=f"relu_{i}", dtype=dtype)(x)
-    drawn = recipe.sub_seed(seed, f"dropout_{i}")
-    return layers.ReLUDropout(block.dropout, seed=drawn, name=f"relu_dropout_{i}", dtype=dtype)(x)
+    name, sub_seed = f"relu_dropout_{i}", recipe.sub_seed(seed, f"dropout_{i}")
+    return layers.ReLUDropout(block.dropout, seed=sub_seed, name=name, dtype=dtype)(x)
 
 
-def _dropout(x, rate: float, name: str, seed: int, dtype: str):
+def _dropout(
+    x: keras.KerasTensor, rate: float, name: str, seed: int, dtype: str
+) -> keras.KerasTensor:
     if not rate:
         return x
     return layers.Dropout(rate, seed=recipe.sub_seed(seed, name), name=name, dtype=dtype)(x)
 
 
-def _torch_start(x, kernel: int, name: str, seed: int) -> dict[str, keras.initializers.Initializer]:
-    """PyTorch's default start of a convolution or dense layer on x: weights and biases uniform in
-    ±1/sqrt(fan_in). Source: kaiming_uniform_(a=sqrt(5)) in torch.nn.Linear.reset_parameters.
+def _torch_initializers(
+    x: keras.KerasTensor, kernel: int, name: str, seed: int
+) -> dict[str, keras.initializers.Initializer]:
+    """Returns PyTorch's default initializers of a convolution or dense layer on x.
+
+    Weights and biases are uniform in ±1/sqrt(fan_in). Source: kaiming_uniform_(a=sqrt(5)) in
+    torch.nn.Linear.reset_parameters.
     """
     limit = 1 / math.sqrt(x.shape[-1] * kernel)
     return {

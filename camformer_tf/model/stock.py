@@ -74,7 +74,7 @@ def _call_counterpart(
         return keras.layers.Dropout(
             layer.rate, seed=layer.seed, name=f"dropout_{name}", dtype=_DTYPE
         )(source)
-    kind = next(base for base in type(layer).__mro__ if base.__module__.startswith("keras."))
+    kind: Any = next(base for base in type(layer).__mro__ if base.__module__.startswith("keras."))
     config = layer.get_config() | {"dtype": _DTYPE}
     if kind is keras.layers.BatchNormalization:
         config["synchronized"] = False  # which plain Keras does not need on one device

@@ -13,7 +13,7 @@ RNG = np.random.default_rng(4)
 X = np.rint(RNG.normal(11, 3, 300) * 4) / 4  # with ties
 Y = 0.3 * np.exp(X / 6) + RNG.normal(0, 0.5, 300)
 COVERAGE = conformal.Coverage(5, 0.9, 1.0, 0.0, 2.0)
-FOUND = calibrations.Calibration(
+CALIBRATION = calibrations.Calibration(
     ("a",), calibrations.Scale(), conformal.Band(0.9, 2.0, 0.5, 10), COVERAGE, (COVERAGE,)
 )
 
@@ -28,17 +28,17 @@ def test_the_affine_scale_is_the_least_squares_line():
 def test_the_isotonic_scale_is_that_of_scikit_learn():
     judge = isotonic.IsotonicRegression(out_of_bounds="clip").fit(X, Y)
     scale = calibrations.fit_scale("isotonic", X, Y)
-    at = np.linspace(X.min() - 2, X.max() + 2, 999)
-    np.testing.assert_allclose(scale(at), judge.predict(at), atol=1e-10)
-    assert len(scale.x) < len(np.unique(X))  # level stretches are kept by their ends
+    x = np.linspace(X.min() - 2, X.max() + 2, 999)
+    np.testing.assert_allclose(scale(x), judge.predict(x), atol=1e-10)
+    assert len(scale.x) < len(np.unique(X))  # constant stretches keep only their ends
     assert np.isnan(scale(np.array([np.nan]))).all()
 
 
-def test_the_models_own_scale_changes_nothing():
+def test_the_scale_of_the_model_changes_nothing():
     assert calibrations.fit_scale("model", X, Y)(X) is X
 
 
-def test_a_scale_that_cannot_be_is_told():
+def test_an_impossible_scale_is_refused():
     with pytest.raises(errors.UserError, match="measured values fall where predictions rise"):
         calibrations.fit_scale("affine", X, -X)
     with pytest.raises(errors.UserError, match="needs sequences with different predictions"):
@@ -46,44 +46,48 @@ def test_a_scale_that_cannot_be_is_told():
 
 
 def test_models_are_combined_on_the_new_scale():
-    each = RNG.normal(size=(3, 7))
-    mean, spread = calibrations.combine(each, calibrations.Scale("affine", (0.0, 1.0), (1.0, 3.0)))
-    np.testing.assert_allclose(mean, 1 + 2 * each.mean(axis=0))
-    np.testing.assert_allclose(spread, 2 * each.std(axis=0, ddof=1))
+    predictions = RNG.normal(size=(3, 7))
+    mean, spread = calibrations.combine(
+        predictions, calibrations.Scale("affine", (0.0, 1.0), (1.0, 3.0))
+    )
+    np.testing.assert_allclose(mean, 1 + 2 * predictions.mean(axis=0))
+    np.testing.assert_allclose(spread, 2 * predictions.std(axis=0, ddof=1))
     level = calibrations.Scale("isotonic", (-1.0, 0.0, 1.0), (0.0, 5.0, 5.0))
     mean, spread = calibrations.combine(np.array([[-1.0], [3.0]]), level)
     assert (mean.item(), spread.item()) == (5.0, np.std([0, 5], ddof=1))  # of the mean, not a mean
-    assert calibrations.combine(each[:1], calibrations.Scale())[1] is None
+    assert calibrations.combine(predictions[:1], calibrations.Scale())[1] is None
 
 
-def test_a_calibration_comes_back_and_knows_its_models(tmp_path):
+def test_a_calibration_is_read_back_for_its_models_alone(tmp_path):
     members = []
     for name in ("one", "two"):
         (tmp_path / name).mkdir()
         (tmp_path / name / rundir.BEST).write_text(name)
         members.append(tmp_path / name)
     scale = calibrations.fit_scale("isotonic", X, Y)
-    found = dataclasses.replace(FOUND, members=calibrations.fingerprints(members), scale=scale)
+    calibration = dataclasses.replace(
+        CALIBRATION, members=calibrations.fingerprints(members), scale=scale
+    )
     path = tmp_path / "c.json"
-    calibrations.save(found, path)
-    assert calibrations.load(path, members) == found
-    assert calibrations.load(path, members[::-1]) == found  # in any order
+    calibrations.save(calibration, path)
+    assert calibrations.load(path, members) == calibration
+    assert calibrations.load(path, members[::-1]) == calibration  # in any order
     (tmp_path / "two" / rundir.BEST).write_text("trained anew")
     with pytest.raises(errors.UserError, match="c.json: is of other models than these 2"):
         calibrations.load(path, members)
     with pytest.raises(errors.UserError, match="exists already"):
-        calibrations.save(found, path)
+        calibrations.save(calibration, path)
 
 
 @pytest.mark.parametrize("text", ["", "[]", json.dumps({"members": []})])
-def test_a_file_that_is_no_calibration_is_told(tmp_path, text):
+def test_a_file_that_is_not_a_calibration_is_refused(tmp_path, text):
     (tmp_path / "c.json").write_text(text)
     with pytest.raises(errors.UserError, match="c.json: not a calibration"):
         calibrations.load(tmp_path / "c.json", [])
 
 
 def test_the_summary_shows_every_tenth():
-    lines = FOUND.summary().splitlines()
+    lines = CALIBRATION.summary().splitlines()
     assert "intervals of coverage 0.9 from 10 sequences, scale model" in lines[0]
     assert lines[2].split() == ["all", "0.000", "2.000", "5", "0.900", "1.000"]
     assert lines[3].split()[0] == "1"

@@ -4,9 +4,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from camformer_tf import errors
+from camformer_tf import errors, recipe, rundir
 from camformer_tf.data import rules, sequence
-from camformer_tf.model import calibrations, engines, inference
+from camformer_tf.model import calibrations, engines, inference, keras_file, rescnn
 
 RULE = rules.Rule(length=6, length_margin=1, max_n=1)
 
@@ -33,8 +33,8 @@ def test_strings_lists_tuples_arrays_and_series_are_read_alike():
     predictor = inference.Model([share_of_a()])
     texts = ["AAACCC", "CCCCCC"]
     series = pd.Series(texts, index=["x", "y"], name="oligo")
-    tables = [predictor.predict(source) for source in (texts, tuple(texts), np.array(texts),
-                                                       np.array(texts, object), series)]  # fmt: skip
+    sources = [texts, tuple(texts), np.array(texts), np.array(texts, object), series]
+    tables = [predictor.predict(source) for source in sources]
     for table in tables:
         assert table.prediction.tolist() == [0.5, 0.0]
     assert tables[-1].index.tolist() == ["x", "y"]
@@ -132,3 +132,33 @@ def test_a_calibration_without_a_spread_still_gives_intervals():
     table = inference.Model([share_of_a()], calibration).predict(["AAACCC"])
     assert list(table) == ["sequence", "prediction", "lower", "upper", "reason"]
     assert table.prediction[0] == 2.0 and table.lower[0] < 2.0 < table.upper[0]
+
+
+def test_a_run_of_replicates_is_its_members_and_all_must_be_finished(keras_path, tmp_path):
+    for seed in (42, 7):
+        folder = tmp_path / "many" / rundir.replicate(seed)
+        folder.mkdir(parents=True)
+        (folder / rundir.RECIPE).touch()
+        (folder / rundir.RUN).touch()
+    paths = inference.member_paths([tmp_path / "many", keras_path])
+    assert [path.name for path in paths] == ["seed-42", "seed-7", keras_path.name]
+    (tmp_path / "many" / "seed-7" / rundir.RUN).unlink()
+    with pytest.raises(errors.UserError, match="many: not finished: seed-7"):
+        inference.member_paths([tmp_path / "many"])
+
+
+def test_models_that_read_other_sequences_are_not_loaded_together(keras_path, tmp_path):
+    settings = recipe.load("smoke", ["data.max_n=1"])
+    keras_file.save(rescnn.from_recipe(settings), tmp_path / "b.keras", settings)
+    with pytest.raises(errors.UserError, match="b.keras: reads Rule.*Use them one by one"):
+        inference.load([keras_path, tmp_path / "b.keras"])
+
+
+def test_many_sequences_are_predicted_in_parts_and_reported(monkeypatch):
+    monkeypatch.setattr(inference, "_PART", 2)
+    calls = []
+    table = inference.Model([share_of_a()]).predict(
+        ["AAACCC", "CCCCCC", "AAAAAA", "X"], report=lambda *call: calls.append(call)
+    )
+    assert table.prediction[:3].tolist() == [0.5, 0.0, 1.0] and table.reason.notna().sum() == 1
+    assert calls == [("predicting", 2, 4), ("predicting", 4, 4)]

@@ -15,106 +15,106 @@ BLOCKS = [
 POOL = {"size": 3, "stride": 2}
 
 
-def settings_of(blocks=BLOCKS, *overrides: str) -> recipe.Recipe:
+def build_settings(blocks=BLOCKS, *overrides: str) -> recipe.Recipe:
     plain = recipe.load("smoke", ["model.residual=false", "model.dense=[8]", *overrides])
-    listed = tuple(
+    configs = tuple(
         recipe.BlockConfig(
-            **{**one, "pool": recipe.PoolConfig(**one["pool"]) if "pool" in one else None}
+            **{**block, "pool": recipe.PoolConfig(**block["pool"]) if "pool" in block else None}
         )
-        for one in blocks
+        for block in blocks
     )
-    return dataclasses.replace(plain, model=dataclasses.replace(plain.model, blocks=listed))
+    return dataclasses.replace(plain, model=dataclasses.replace(plain.model, blocks=configs))
 
 
-def network_of(settings: recipe.Recipe):
-    """A network whose answers differ from sequence to sequence, moving statistics and all."""
+def build_network(settings: recipe.Recipe):
+    """A network with random moving statistics, whose predictions differ between sequences."""
     network = rescnn.from_recipe(settings)
-    draw = np.random.default_rng(3)
+    rng = np.random.default_rng(3)
     for variable in network.variables:
         if "kernel" in variable.path:
             fan_in = np.prod(variable.shape[:-1])
-            variable.assign(draw.normal(0, np.sqrt(2 / fan_in), variable.shape))
+            variable.assign(rng.normal(0, np.sqrt(2 / fan_in), variable.shape))
         elif variable.path.startswith("norm"):
             low, high = (-0.3, 0.3) if "mean" in variable.path else (0.5, 1.5)
-            variable.assign(draw.uniform(low, high, variable.shape))
+            variable.assign(rng.uniform(low, high, variable.shape))
     return network
 
 
-def parts_of(settings: recipe.Recipe) -> lookup.Lookup | None:
-    return lookup.of(rescnn.from_recipe(settings, folded=True), settings)
+def split(settings: recipe.Recipe) -> lookup.Lookup | None:
+    return lookup.split(rescnn.from_recipe(settings, is_folded=True), settings)
 
 
 @pytest.mark.parametrize(
     "settings",
     [
-        settings_of(),
-        settings_of(BLOCKS, "model.padding=0"),
-        settings_of(BLOCKS, "model.padding=5", "data.encoding=onehot_purine"),
-        settings_of(BLOCKS, "data.encoding=onehot_integer_purine", "data.length=33"),
-        settings_of(BLOCKS[:1] * 4, "model.residual=true", "data.encoding=onehot_n"),
+        build_settings(),
+        build_settings(BLOCKS, "model.padding=0"),
+        build_settings(BLOCKS, "model.padding=5", "data.encoding=onehot_purine"),
+        build_settings(BLOCKS, "data.encoding=onehot_integer_purine", "data.length=33"),
+        build_settings(BLOCKS[:1] * 4, "model.residual=true", "data.encoding=onehot_n"),
         recipe.load("mini"),
     ],
     ids=["same", "none", "explicit", "encoding", "residual", "mini"],
 )
 def test_predictions_are_those_of_the_whole_network(settings):
-    assert parts_of(settings)
-    network = network_of(settings)
-    draw = np.random.default_rng(0)
-    letters = draw.choice(np.frombuffer(b"ACGTNacgtn?\0\xff", np.uint8), (40, settings.data.length))
+    assert split(settings)
+    network = build_network(settings)
+    rng = np.random.default_rng(0)
+    letters = rng.choice(np.frombuffer(b"ACGTNacgtn?\0\xff", np.uint8), (40, settings.data.length))
     expected = predictors.plain(network, settings.data.encoding)(letters)
-    predict = predictors.snapshots(network, settings, "float32", recipe.PREDICT_BATCH_SIZE)()
-    found = predict(letters)
+    predict = predictors.snapshot(network, settings, "float32", recipe.PREDICT_BATCH_SIZE)
+    predictions = predict(letters)
     # Sums of float32 in another order, folded besides: 3e-5 of a standard deviation seen.
-    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-4 * expected.std())
+    np.testing.assert_allclose(predictions, expected, rtol=0, atol=1e-4 * expected.std())
 
 
 def test_the_second_convolutions_outputs_are_those_of_sums_in_float64():
-    settings = settings_of(BLOCKS[:2], "model.padding=1", "data.length=12")
-    folded = rescnn.from_recipe(settings, folded=True)
-    rescnn.fold(network_of(settings), folded)
-    parts = lookup.of(folded, settings)
+    settings = build_settings(BLOCKS[:2], "model.padding=1", "data.length=12")
+    folded_network = rescnn.from_recipe(settings, is_folded=True)
+    rescnn.fold(build_network(settings), folded_network)
+    parts = lookup.split(folded_network, settings)
     letters = np.frombuffer(b"ACGTTGCANNAC", np.uint8)
     x = np.zeros((12, 4))
     for i, letter in enumerate(letters):
         x[i, b"ACGT".find(letter)] = letter != ord("N")
     for name in ("conv_1", "conv_2"):
-        kernel, bias = (w.astype(np.float64) for w in folded.get_layer(name).get_weights())
+        kernel, bias = (w.astype(np.float64) for w in folded_network.get_layer(name).get_weights())
         x = np.pad(x, [(1, 1), (0, 0)])
-        places = range(len(x) - len(kernel) + 1)
-        x = np.array([np.tensordot(x[i : i + len(kernel)], kernel, 2) + bias for i in places])
+        starts = range(len(x) - len(kernel) + 1)
+        x = np.array([np.tensordot(x[i : i + len(kernel)], kernel, 2) + bias for i in starts])
         x = np.maximum(x, 0)
-    found = parts.outputs(parts.table(), tf.constant(letters[None]))
-    np.testing.assert_allclose(found[0], x, rtol=0, atol=1e-5 * x.max())
+    outputs = parts.outputs(parts.table(), tf.constant(letters[None]))
+    np.testing.assert_allclose(outputs[0], x, rtol=0, atol=1e-5 * x.max())
 
 
-def test_predictions_are_those_of_the_weights_of_the_moment():
-    settings = settings_of()
-    network = network_of(settings)
+def test_predictions_use_the_weights_at_the_time_of_the_call():
+    settings = build_settings()
+    network = build_network(settings)
     letters = np.full((2, 110), ord("A"), np.uint8)
     predictor = predictors.folding(network, settings)
-    before = predictor(letters)
+    first = predictor(letters)
     network.get_layer("conv_1").bias.assign_add(np.ones(128))
     expected = predictors.plain(network, "onehot")(letters)
     np.testing.assert_allclose(predictor(letters), expected, rtol=1e-5)
-    assert np.abs(before - expected).min() > 1e-3
+    assert np.abs(first - expected).min() > 1e-3
 
 
 @pytest.mark.parametrize(
     "settings",
     [
-        settings_of([BLOCKS[0] | {"pool": POOL}, *BLOCKS[1:]]),
-        settings_of([BLOCKS[0] | {"filters": 64}, *BLOCKS[1:]]),
-        settings_of([BLOCKS[0] | {"kernel": 7}, *BLOCKS[1:]]),
-        settings_of(BLOCKS[:1]),
-        settings_of(BLOCKS, "tricks.flanks.cut_left=3", "tricks.flanks.add_left=ACG"),
+        build_settings([BLOCKS[0] | {"pool": POOL}, *BLOCKS[1:]]),
+        build_settings([BLOCKS[0] | {"filters": 64}, *BLOCKS[1:]]),
+        build_settings([BLOCKS[0] | {"kernel": 7}, *BLOCKS[1:]]),
+        build_settings(BLOCKS[:1]),
+        build_settings(BLOCKS, "tricks.flanks.cut_left=3", "tricks.flanks.add_left=ACG"),
         recipe.load("original"),
     ],
     ids=["pool between", "few filters", "wide kernel", "one block", "flanks", "original"],
 )
-def test_other_networks_are_not_parted(settings):
-    assert parts_of(settings) is None
+def test_other_networks_are_not_split(settings):
+    assert split(settings) is None
     letters = np.full((2, 110), ord("C"), np.uint8)
-    network = network_of(settings)
+    network = build_network(settings)
     expected = predictors.plain(network, settings.data.encoding)(letters)
-    found = inference.from_network(network, settings).predict_letters(letters)
-    np.testing.assert_allclose(found, expected, rtol=1e-4)
+    predictions = inference.from_network(network, settings).predict_letters(letters)
+    np.testing.assert_allclose(predictions, expected, rtol=1e-4)

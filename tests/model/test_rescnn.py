@@ -13,7 +13,7 @@ from camformer_tf.data import sequence
 from camformer_tf.model import rescnn
 
 # reference.md 4.5: manuscript_figures/Figure_S4, Bornelov-lab/Camformer@feaa529
-PUBLISHED = {
+PARAMETERS = {
     ("original", 4): 16_611_073,
     ("original", 5): 16_616_193,
     ("original", 6): 16_621_313,
@@ -35,10 +35,10 @@ def config(blocks, **options) -> recipe.ModelConfig:
     return recipe.ModelConfig(tuple(recipe.BlockConfig(**block) for block in blocks), **options)
 
 
-@pytest.mark.parametrize(("name", "channels"), PUBLISHED)
+@pytest.mark.parametrize(("name", "channels"), PARAMETERS)
 def test_the_parameter_count_is_the_published_one(name, channels):
     model = rescnn.build(recipe.load(name).model, channels=channels)
-    assert rescnn.count_trainable(model) == PUBLISHED[name, channels]
+    assert rescnn.count_trainable(model) == PARAMETERS[name, channels]
 
 
 @pytest.mark.parametrize("name", recipe.shipped_files())
@@ -79,10 +79,10 @@ def test_lengths_and_running_statistics_are_the_published_ones(name, lengths, st
     assert shapes.block_lengths(settings, 110) == lengths
     model = rescnn.build(settings)
     norms = [layer for layer in model.layers if layer.name.startswith("norm_")]
-    found = sum(int(np.prod(v.shape)) for n in norms for v in n.non_trainable_variables)
-    assert found == statistics
-    found = [layer.output.shape[1] for layer in model.layers if "relu_dropout" in layer.name]
-    assert found == lengths
+    count = sum(int(np.prod(v.shape)) for n in norms for v in n.non_trainable_variables)
+    assert count == statistics
+    positions = [layer.output.shape[1] for layer in model.layers if "relu_dropout" in layer.name]
+    assert positions == lengths
 
 
 def test_layer_names_are_the_contract():
@@ -91,8 +91,8 @@ def test_layer_names_are_the_contract():
     assert names[-4:] == ["flatten", "dense_1", "dense_relu_1", "expression"]
     original = [layer.name for layer in rescnn.build(recipe.load("original").model).layers]
     assert [n for n in original if n.startswith("add_")] == ["add_2", "add_4", "add_6"]
-    at = original.index("conv_5")
-    assert original[at : at + 4] == ["conv_5", "norm_5", "pool_5", "relu_dropout_5"]
+    start = original.index("conv_5")
+    assert original[start : start + 4] == ["conv_5", "norm_5", "pool_5", "relu_dropout_5"]
     plain = rescnn.build(recipe.load("original", ["model.blocks.4.dropout=0.0"]).model)
     assert plain.get_layer("relu_5") and "relu_dropout_5" not in [x.name for x in plain.layers]
 
@@ -106,14 +106,14 @@ def plain_forward(model: keras.Model, settings: recipe.ModelConfig, x: np.ndarra
     shortcut = None
     for i, block in enumerate(settings.blocks, 1):
         kernel, bias = weights(f"conv_{i}")
-        same = settings.padding == "same"
-        left = (block.kernel - 1) // 2 if same else settings.padding
-        right = block.kernel - 1 - left if same else settings.padding
-        padded = np.pad(x, [(left, right), (0, 0)])
+        is_same = settings.padding == "same"
+        left = (block.kernel - 1) // 2 if is_same else settings.padding
+        right = block.kernel - 1 - left if is_same else settings.padding
+        longer = np.pad(x, [(left, right), (0, 0)])
         x = np.array(
             [
-                np.einsum("kc,kcf->f", padded[p : p + block.kernel], kernel) + bias
-                for p in range(len(padded) - block.kernel + 1)
+                np.einsum("kc,kcf->f", longer[p : p + block.kernel], kernel) + bias
+                for p in range(len(longer) - block.kernel + 1)
             ]
         )
         gamma, beta, mean, variance = weights(f"norm_{i}")
@@ -183,12 +183,12 @@ def test_weights_start_as_pytorch_starts_them():
 
 def test_the_start_depends_on_the_seed_alone():
     settings = recipe.load("smoke").model
-    first, again, other = (
+    first, repeat, second = (
         np.concatenate([w.ravel() for w in rescnn.build(settings, seed=seed).get_weights()])
         for seed in (1, 1, 2)
     )
-    np.testing.assert_array_equal(first, again)
-    assert np.abs(first - other).max() > 0.01
+    np.testing.assert_array_equal(first, repeat)
+    assert np.abs(first - second).max() > 0.01
 
 
 def test_two_layers_of_one_shape_start_differently():

@@ -17,7 +17,7 @@ PROGRAMS = Path(__file__).parents[1] / "support" / "programs"
 FLANKS = ["tricks.flanks.cut_left=3", "tricks.flanks.cut_right=2", "tricks.flanks.add_left=ACGTN"]
 
 
-def trained(settings: recipe.Recipe) -> keras.Model:
+def trained_network(settings: recipe.Recipe) -> keras.Model:
     """Returns a network whose normalisations have seen data."""
     network = rescnn.from_recipe(settings)
     rng = np.random.default_rng(1)
@@ -49,7 +49,7 @@ def channels(settings: recipe.Recipe, count: int = 20) -> np.ndarray:
 )
 def test_predictions_are_those_of_the_network_to_float32_rounding(overrides):
     settings = recipe.load("smoke", overrides)
-    network = trained(settings)
+    network = trained_network(settings)
     copy = stock.build(network, settings)
     onehot = channels(settings)
     if settings.data.encoding.startswith("onehot_integer"):
@@ -73,7 +73,7 @@ def test_dropout_and_normalisation_are_those_of_the_recipe():
 
 def test_the_file_loads_and_trains_where_this_package_cannot_be_imported(tmp_path):
     settings = recipe.load("smoke", [*FLANKS, "data.encoding=onehot_integer"])
-    network, path = trained(settings), tmp_path / "stock.keras"
+    network, path = trained_network(settings), tmp_path / "stock.keras"
     stock.save(network, path, settings)
     onehot = channels(settings)
     np.save(tmp_path / "onehot.npy", onehot)
@@ -90,11 +90,11 @@ def test_the_file_loads_and_trains_where_this_package_cannot_be_imported(tmp_pat
 
 def test_this_package_reads_the_file_too(tmp_path):
     settings = recipe.load("smoke")
-    network = trained(settings)
+    network = trained_network(settings)
     keras_file.save(network, tmp_path / "m.keras", settings)
     stock.save(network, tmp_path / "stock.keras", settings)
     letters = sequence.letters(["ACGTTGCATG" * 11, "GGGTTGCANN" * 11])
-    ours, copy = (inference.load(tmp_path / name) for name in ("m.keras", "stock.keras"))
+    original, copy = (inference.load(tmp_path / name) for name in ("m.keras", "stock.keras"))
     np.testing.assert_allclose(
-        copy.predict_letters(letters), ours.predict_letters(letters), atol=1e-5
+        copy.predict_letters(letters), original.predict_letters(letters), atol=1e-5
     )

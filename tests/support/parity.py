@@ -1,6 +1,6 @@
-"""Our network beside PyTorch's with the same weights and sequences: by how much they differ.
+"""The network in Keras and in PyTorch with the same weights: by how much they differ.
 
-`double` pairs compute in float64, where rounding hides nothing: what differs there is a formula.
+Double pairs compute in float64, where rounding hides nothing: a difference is one of formulas.
 """
 
 from __future__ import annotations
@@ -30,10 +30,10 @@ Arrays = dict[str, np.ndarray]  # path of our variable ("conv_1/kernel") → arr
 class Pair:
     """Two networks of one recipe without dropout, and how to draw batches for them."""
 
-    ours: keras.Model
-    theirs: torch_model.Camformer
+    keras_network: keras.Model
+    torch_network: torch_model.Camformer
     settings: recipe.Recipe
-    double: bool
+    is_double: bool
 
     def batch(self, size: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
         """Returns one-hot (size, L, C) and targets (size,), some beyond Huber's 0.9 on each side
@@ -44,10 +44,10 @@ class Pair:
         )
         x = sequence.encode(["".join(row) for row in letters], self.settings.data.encoding)
         y = rng.normal(0, 1.5, size).astype(np.float32)
-        return (x.astype(np.float64), y.astype(np.float64)) if self.double else (x, y)
+        return (x.astype(np.float64), y.astype(np.float64)) if self.is_double else (x, y)
 
 
-def pair(settings: recipe.Recipe, *, double: bool = False, seed: int = 0) -> Pair:
+def build_pair(settings: recipe.Recipe, *, is_double: bool = False, seed: int = 0) -> Pair:
     """Returns the networks of a recipe with PyTorch's start. Running statistics are those of a
     batch, gamma and beta are drawn, so that none of them is 0 or 1 and outputs are about 1."""
     blocks = tuple(dataclasses.replace(block, dropout=0.0) for block in settings.model.blocks)
@@ -55,88 +55,95 @@ def pair(settings: recipe.Recipe, *, double: bool = False, seed: int = 0) -> Pai
     settings = dataclasses.replace(settings, model=model)
     channels, length = sequence.channels(settings.data.encoding), settings.data.length
     torch.manual_seed(seed)
-    theirs = torch_model.Camformer(model, length=length, channels=channels)
-    ours = rescnn.build(model, length=length, channels=channels)
-    made = Pair(ours, theirs, settings, False)
-    norms = [m for m in theirs.modules() if isinstance(m, torch.nn.BatchNorm2d)]
+    torch_network = torch_model.Camformer(model, length=length, channels=channels)
+    network = rescnn.build(model, length=length, channels=channels)
+    networks = Pair(network, torch_network, settings, False)
+    norms = [m for m in torch_network.modules() if isinstance(m, torch.nn.BatchNorm2d)]
     for norm in norms:
         torch.nn.init.uniform_(norm.weight, 0.5, 1.5)
         torch.nn.init.normal_(norm.bias, 0, 0.2)
         norm.momentum = 1.0
     with torch.no_grad():
-        theirs(_torch(made.batch(16, seed)[0]))
+        torch_network(_torch(networks.batch(16, seed)[0]))
     for norm in norms:
         norm.momentum = 0.1
-    if double:
-        made = Pair(_in_float64(ours), theirs.double(), settings, True)
-    for layer, values in torch_import.weights(_state(theirs), made.ours).items():
-        made.ours.get_layer(layer).set_weights(values)
-    return made
+    if is_double:
+        networks = Pair(_in_float64(network), torch_network.double(), settings, True)
+    for layer, values in torch_import.weights(
+        _state(torch_network), networks.keras_network
+    ).items():
+        networks.keras_network.get_layer(layer).set_weights(values)
+    return networks
 
 
-def outputs(made: Pair, size: int, *, training: bool = False) -> tuple[np.ndarray, np.ndarray]:
-    """Returns the predictions of a batch, ours and theirs; in training they move the statistics."""
-    x, _ = made.batch(size, seed=1)
-    made.theirs.train(training)
+def outputs(networks: Pair, size: int, *, training: bool = False) -> tuple[np.ndarray, np.ndarray]:
+    """Returns the predictions of a batch, of Keras and PyTorch; training moves statistics."""
+    x, _ = networks.batch(size, seed=1)
+    networks.torch_network.train(training)
     with torch.no_grad():
-        theirs = made.theirs(_torch(x)).numpy()
-    made.theirs.train()
-    return made.ours(x, training=training).numpy()[:, 0], theirs
+        expected = networks.torch_network(_torch(x)).numpy()
+    networks.torch_network.train()
+    return networks.keras_network(x, training=training).numpy()[:, 0], expected
 
 
 def gradients(
-    made: Pair, size: int, loss: str, *, seed: int = 2
+    networks: Pair, size: int, loss: str, *, seed: int = 2
 ) -> tuple[tuple[float, Arrays], tuple[float, Arrays]]:
-    """Returns the loss and the gradients of a batch in training, ours and theirs."""
-    x, y = made.batch(size, seed)
+    """Returns the loss and the gradients of a batch in training, of Keras and PyTorch."""
+    x, y = networks.batch(size, seed)
     with tf.GradientTape() as tape:
-        ours = tf.reduce_mean(optimizers.loss(loss)(y, made.ours(x, training=True)[:, 0]))
-    variables = made.ours.trainable_variables
-    found = tape.gradient(ours, variables)
-    made.theirs.zero_grad()
-    theirs = TORCH_LOSSES[loss](made.theirs(_torch(x)), torch.tensor(y))
-    theirs.backward()
-    mine = {v.path: g.numpy() for v, g in zip(variables, found, strict=True)}
-    state = {name: p.grad.numpy() for name, p in made.theirs.named_parameters()}
-    mapped = _by_path(made, {**_state(made.theirs), **state})
-    return (float(ours), mine), (theirs.item(), {path: mapped[path] for path in mine})
+        keras_loss = tf.reduce_mean(
+            optimizers.loss(loss)(y, networks.keras_network(x, training=True)[:, 0])
+        )
+    variables = networks.keras_network.trainable_variables
+    gradients_ = tape.gradient(keras_loss, variables)
+    networks.torch_network.zero_grad()
+    torch_loss = TORCH_LOSSES[loss](networks.torch_network(_torch(x)), torch.tensor(y))
+    torch_loss.backward()
+    keras_gradients = {v.path: g.numpy() for v, g in zip(variables, gradients_, strict=True)}
+    state = {name: p.grad.numpy() for name, p in networks.torch_network.named_parameters()}
+    torch_gradients = _by_path(networks, {**_state(networks.torch_network), **state})
+    selection = {path: torch_gradients[path] for path in keras_gradients}
+    return (float(keras_loss), keras_gradients), (torch_loss.item(), selection)
 
 
-def steps(made: Pair, size: int, count: int) -> tuple[Arrays, Arrays]:
-    """Trains both by the recipe's loss and AdamW; returns all variables, ours and theirs."""
-    train = made.settings.train
-    made.ours.optimizer = optimizers.build(train)
+def steps(networks: Pair, size: int, count: int) -> tuple[Arrays, Arrays]:
+    """Trains both by the recipe's loss and AdamW; returns all variables, of Keras and PyTorch."""
+    train = networks.settings.train
+    networks.keras_network.optimizer = optimizers.build(train)
     loss = optimizers.loss(train.loss)
 
     @tf.function
     def step(x, y):
         with tf.GradientTape() as tape:
-            value = tf.reduce_mean(loss(y, made.ours(x, training=True)[:, 0]))
-        variables = made.ours.trainable_variables
-        made.ours.optimizer.apply(tape.gradient(value, variables), variables)
+            value = tf.reduce_mean(loss(y, networks.keras_network(x, training=True)[:, 0]))
+        variables = networks.keras_network.trainable_variables
+        networks.keras_network.optimizer.apply(tape.gradient(value, variables), variables)
 
-    made.ours.optimizer.build(made.ours.trainable_variables)
+    networks.keras_network.optimizer.build(networks.keras_network.trainable_variables)
     adamw = torch.optim.AdamW(
-        made.theirs.parameters(),
+        networks.torch_network.parameters(),
         lr=float(np.float32(train.learning_rate)),  # Keras keeps it in float32
         weight_decay=float(np.float32(train.weight_decay)),
         betas=(0.9, 0.999),
         eps=1e-8,
     )
     for index in range(count):
-        x, y = made.batch(size, seed=100 + index)
+        x, y = networks.batch(size, seed=100 + index)
         step(tf.constant(x), tf.constant(y))
         adamw.zero_grad()
-        TORCH_LOSSES[train.loss](made.theirs(_torch(x)), torch.tensor(y)).backward()
+        TORCH_LOSSES[train.loss](networks.torch_network(_torch(x)), torch.tensor(y)).backward()
         adamw.step()
-    return variables(made)
+    return variables(networks)
 
 
-def variables(made: Pair) -> tuple[Arrays, Arrays]:
-    """Returns all variables, ours and theirs, statistics included."""
-    layers = made.ours.layers
-    ours = {v.path: keras.ops.convert_to_numpy(v) for layer in layers for v in layer.weights}
-    return ours, _by_path(made, _state(made.theirs))
+def variables(networks: Pair) -> tuple[Arrays, Arrays]:
+    """Returns all variables, of Keras and PyTorch, statistics included."""
+    layers = networks.keras_network.layers
+    keras_variables = {
+        v.path: keras.ops.convert_to_numpy(v) for layer in layers for v in layer.weights
+    }
+    return keras_variables, _by_path(networks, _state(networks.torch_network))
 
 
 def noise(path: str) -> bool:
@@ -145,34 +152,36 @@ def noise(path: str) -> bool:
     return path.startswith("conv_") and path.endswith("/bias")
 
 
-def largest(ours: Arrays, theirs: Arrays) -> Arrays:
+def largest(actual: Arrays, expected: Arrays) -> Arrays:
     """Returns the largest |difference| of each variable."""
-    return {path: float(np.abs(ours[path] - value).max()) for path, value in theirs.items()}
+    return {path: float(np.abs(actual[path] - value).max()) for path, value in expected.items()}
 
 
-def largest_of_layers(ours: Arrays, theirs: Arrays) -> Arrays:
+def largest_by_layer(actual: Arrays, expected: Arrays) -> Arrays:
     """Returns the largest |difference| in each layer, over the largest |value| in it."""
-    found = {}
-    for layer in {path.partition("/")[0] for path in theirs}:
-        paths = [path for path in theirs if path.startswith(layer + "/")]
-        difference = max(np.abs(ours[path] - theirs[path]).max() for path in paths)
-        found[layer] = float(difference / max(np.abs(theirs[path]).max() for path in paths))
-    return found
+    ratios = {}
+    for layer in {path.partition("/")[0] for path in expected}:
+        paths = [path for path in expected if path.startswith(layer + "/")]
+        difference = max(np.abs(actual[path] - expected[path]).max() for path in paths)
+        ratios[layer] = float(difference / max(np.abs(expected[path]).max() for path in paths))
+    return ratios
 
 
-def as_biased(made: Pair, before: Arrays, after: Arrays, size: int, count: int) -> Arrays:
+def with_biased_variances(
+    networks: Pair, start: Arrays, end: Arrays, size: int, count: int
+) -> Arrays:
     """Returns PyTorch's variables after `count` batches, running variances as Keras has them.
 
     Both keep 0.9 of the variance and add 0.1 of the batch's; PyTorch's is the unbiased one,
     n / (n - 1) times the biased, n = batch times positions (torch.nn.BatchNorm2d).
     """
-    found = dict(after)
-    for path in after:
+    variables_ = dict(end)
+    for path in end:
         if path.endswith("moving_variance"):
-            n = size * made.ours.get_layer(path.partition("/")[0]).input.shape[1]
-            kept = 0.9**count * before[path]
-            found[path] = kept + (after[path] - kept) * (n - 1) / n
-    return found
+            n = size * networks.keras_network.get_layer(path.partition("/")[0]).input.shape[1]
+            decayed_start = 0.9**count * start[path]
+            variables_[path] = decayed_start + (end[path] - decayed_start) * (n - 1) / n
+    return variables_
 
 
 def _torch(x: np.ndarray) -> torch.Tensor:
@@ -184,11 +193,13 @@ def _state(network: torch.nn.Module) -> Arrays:
     return {name: value.detach().numpy() for name, value in network.state_dict().items()}
 
 
-def _by_path(made: Pair, state: Arrays) -> Arrays:
+def _by_path(networks: Pair, state: Arrays) -> Arrays:
     return {
         variable.path: value.copy()
-        for layer, values in torch_import.weights(state, made.ours).items()
-        for variable, value in zip(made.ours.get_layer(layer).weights, values, strict=True)
+        for layer, values in torch_import.weights(state, networks.keras_network).items()
+        for variable, value in zip(
+            networks.keras_network.get_layer(layer).weights, values, strict=True
+        )
     }
 
 

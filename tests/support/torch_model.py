@@ -1,4 +1,4 @@
-"""The network in PyTorch, written anew from its description; what ours is judged by.
+"""The network in PyTorch, written from its description, as a reference for the one in Keras.
 
 Source of the description: script:188-349, FredrikSvenssonUK/DREAM2022_Camformers@6fd5d69 and
 base/model.py, Bornelov-lab/Camformer@feaa529 (residual); base_camformer.py:44-65,
@@ -40,14 +40,14 @@ class Camformer(nn.Module):
             self.CNN_layers.append(_block(channels, block, config.padding))
             channels = block.filters
         with torch.no_grad():
-            counted = (
+            width = (
                 self.eval()._features(torch.zeros(1, self._first().in_channels, length, 1)).numel()
             )
-        widths = [counted, *config.dense, 1]
+        widths = [width, *config.dense, 1]
         self.linear_layers = nn.ModuleList()
         for j, (narrow, wide) in enumerate(itertools.pairwise(widths)):
-            rest = [nn.ReLU(), nn.Dropout(config.dense_dropout)] if j < len(config.dense) else []
-            self.linear_layers.append(nn.Sequential(nn.Linear(narrow, wide), *rest))
+            layers = [nn.ReLU(), nn.Dropout(config.dense_dropout)] if j < len(config.dense) else []
+            self.linear_layers.append(nn.Sequential(nn.Linear(narrow, wide), *layers))
         self.train()
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
