@@ -45,7 +45,7 @@ def test_a_file_has_its_recipe_and_loads_in_plain_keras(path, network):
 def test_a_file_has_neither_optimiser_nor_compile_configuration_and_training_continues(tmp_path):
     network = own_network()
     network.compile("adam", "mse")
-    x, y = np.zeros((8, 110, 5), np.float32), np.ones(8, np.float32)
+    x, y = np.ones((8, 110, 5), np.float32), np.ones(8, np.float32)
     network.fit(x, y, verbose=0)
     optimizer, weights = network.optimizer, network.get_weights()
     keras_file.save(network, tmp_path / "m.keras", SETTINGS, custom=True)
