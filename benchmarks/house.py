@@ -14,6 +14,7 @@ import subprocess
 import sys
 import tokenize
 
+import click
 import harness
 
 sys.path.insert(0, str(harness.ROOT / "tests"))
@@ -44,7 +45,8 @@ def mypy_errors() -> int:
 def options_without_help() -> int:
     commands = cli.main.commands.values()
     parameters = [parameter for command in commands for parameter in command.params]
-    return sum(not getattr(parameter, "help", "an argument") for parameter in parameters)
+    options = [parameter for parameter in parameters if isinstance(parameter, click.Option)]
+    return sum(not option.help for option in options)
 
 
 def commands_without_example() -> int:

@@ -1,4 +1,4 @@
-"""What all commands share: the group, kinds of paths, options, logs and progress."""
+"""Shared parts of all commands: the group, types of paths, options, logs and progress."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ OUTPUT = click.Path(path_type=Path, allow_dash=True)  # a table or text; - is st
 
 
 class _AnyPath(click.ParamType):
-    """A path on this machine, or one beyond it that TensorFlow's file systems know."""
+    """A local path, or a remote one of TensorFlow's file systems."""
 
     name = "path"
 
@@ -55,7 +55,7 @@ class _RecipeType(click.ParamType):
         return [*items, shell_completion.CompletionItem(incomplete, type="file")]
 
 
-ANY_PATH = _AnyPath()  # gs://bucket/records and the like
+ANY_PATH = _AnyPath()  # such as gs://bucket/records
 RECIPE = _RecipeType()
 option = functools.partial(click.option, show_default=True)
 overwrite = option("--overwrite", is_flag=True, help="Replace the output if it exists.")
@@ -120,10 +120,10 @@ def main() -> None:
 
 
 def start_tensorflow() -> None:
-    """Imports TensorFlow without its native start-up notices, which are no news to a user.
+    """Imports TensorFlow without its native start-up notices, which do not help a user.
 
-    Some come before any log level is read, so standard error is turned away meanwhile. What is
-    raised still shows, and so does a TF_CPP_MIN_LOG_LEVEL of the user's own.
+    Some of them appear before TensorFlow reads any log level, so standard error is closed during
+    the import. Exceptions still appear. A TF_CPP_MIN_LOG_LEVEL of the user is respected.
     """
     if "TF_CPP_MIN_LOG_LEVEL" in os.environ:
         return
@@ -156,7 +156,7 @@ def quiet(function: Callable) -> Callable:
 
 
 def report() -> progress.Report:
-    """Returns how the current command reports progress."""
+    """Returns the progress report of the current command."""
     if click.get_current_context().obj:
         return progress.silent
     return progress.bar() if sys.stderr.isatty() else progress.lines()
