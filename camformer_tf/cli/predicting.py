@@ -92,8 +92,8 @@ def predict(
     from camformer_tf.client import predict
 
     count = predict.predict(entries, str(source), out, report=group.report(), **options)
-    to_stdout = out == files.STANDARD_OUTPUT
-    click.echo(f"{'' if to_stdout else f'{out}: '}{count:,} predictions", err=to_stdout)
+    if out != files.STANDARD_OUTPUT:  # where the table itself is the output
+        click.echo(f"{out}: {count:,} predictions")
 
 
 @group.command("calibrate", example="camformer-tf calibrate runs/mini tfrecords/mine --split test")

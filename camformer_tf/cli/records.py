@@ -127,6 +127,8 @@ def build_records(out_dir: Path, **options: Any) -> None:
     TEXT has SEQUENCE<TAB>EXPRESSION lines, or is a table with a header whose columns are named. It
     may be a .gz file; - is standard input.
     """
+    if bool(options["sequence"]) != bool(options["expression"]):
+        raise click.UsageError("--sequence-column and --expression-column go together.")
     from camformer_tf.data import records
 
     manifest = records.build_records(out_dir=out_dir, report=group.report(), **options)
