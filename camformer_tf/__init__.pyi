@@ -2,6 +2,7 @@ from camformer_tf.batches.dataset import batches as batches
 from camformer_tf.client.check import serve_check as serve_check
 from camformer_tf.client.load import load as load
 from camformer_tf.client.predict import predict as predict
+from camformer_tf.cost import recipes as recipes
 from camformer_tf.data.manifest import Manifest as Manifest
 from camformer_tf.data.records import build_records as build_records
 from camformer_tf.data.records import export_records as export_records
@@ -13,7 +14,6 @@ from camformer_tf.evaluation.ensemble import calibrate as calibrate
 from camformer_tf.evaluation.evaluate import evaluate as evaluate
 from camformer_tf.evaluation.report import report as report
 from camformer_tf.export.export import export as export
-from camformer_tf.cost import recipes as recipes
 from camformer_tf.model.inference import Model as Model
 from camformer_tf.model.torch_import import import_torch as import_torch
 from camformer_tf.rundir import Run as Run

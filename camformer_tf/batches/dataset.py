@@ -1,4 +1,4 @@
-"""A split as shuffled batches of letters, for `fit` and for a training loop of one's own.
+"""A split as shuffled batches of letters, for `fit` and for your own training loop.
 
 The order is a function of (seed, epoch) and of the mode: from memory an epoch is a uniform shuffle;
 streamed, it is a shuffle of blocks of neighbouring records, and of the records within windows of

@@ -56,7 +56,7 @@ def build_records(
     bytes per line.
 
     Args:
-        text: one file of SEQUENCE<TAB>EXPRESSION lines, or several; .gz is unpacked, "-" is
+        text: one file of `SEQUENCE<TAB>EXPRESSION` lines, or several; .gz is unpacked, "-" is
             standard input, gs://… is read there.
         out_dir: the folder of the set.
         sequence: for tables with a header, the column of sequences.
@@ -185,7 +185,7 @@ def export_records(
     """Writes the examples of a record set as a table, and returns their number.
 
     The suffix of `out` decides: .csv gives commas and a header, .parquet Parquet, any other
-    SEQUENCE<TAB>EXPRESSION lines, from which the set can be built again. A set with weights has a
+    `SEQUENCE<TAB>EXPRESSION` lines, from which the set can be built again. A set with weights has a
     third column, and a header in every format. Numbers have the fewest digits that give the float32
     back.
 

@@ -44,7 +44,7 @@ def load(source: Predictions, truth: Truth | None = None) -> Pairs:
         source: the path of a table that `predict` wrote or of the challenge's JSON (position →
             prediction); a DataFrame with a column `prediction`, optionally `expression` and
             `sequence`; or N numbers.
-        truth: the path of a text with a line SEQUENCE<TAB>EXPRESSION for each prediction, in the
+        truth: the path of a text with a line `SEQUENCE<TAB>EXPRESSION` for each prediction, in the
             same order; or N numbers. Without it, the table's own column `expression`.
 
     Raises:

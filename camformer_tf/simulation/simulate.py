@@ -193,7 +193,7 @@ def simulate(
     overwrite: bool = False,
     report: progress.Report | None = None,
 ) -> Summary:
-    """Writes a library of SEQUENCE<TAB>EXPRESSION lines, and its truth beside it.
+    """Writes a library of `SEQUENCE<TAB>EXPRESSION` lines, and its truth beside it.
 
     The truth of OUT.txt is OUT.truth.json. It holds the seed, the flanks, the grammar, the noise,
     the number of lines of each dirty kind, and `noiseless`: a number for every line that is not

@@ -17,7 +17,7 @@ from camformer_tf.training import optimizers
 from camformer_tf.training import options as fit_options
 
 _NOTE = (
-    "# The network is not this recipe's. It is an own keras.Model of {parameters:,} parameters,\n"
+    "# The network is not this recipe's. It is a custom keras.Model of {parameters:,} parameters,\n"
     "# kept in best.keras; so model.blocks is empty, and the rest of the section is not used.\n"
 )
 _log = logging.getLogger(__name__)
@@ -46,7 +46,7 @@ def with_optimizer(model: keras.Model, settings: recipe.Recipe, precision: str) 
 
 
 def recipe_without_network(settings: recipe.Recipe) -> recipe.Recipe:
-    """Returns what a recipe says of a run with an own network: all but network and expectations."""
+    """Returns what a recipe says of a run with a custom network: all but network and expectations."""
     return dataclasses.replace(
         settings,
         model=dataclasses.replace(settings.model, blocks=()),
@@ -68,7 +68,7 @@ def recipe_text(settings: recipe.Recipe, model: keras.Model | None) -> str:
 
 
 def options_for(model: keras.Model, options: fit_options.FitOptions) -> fit_options.FitOptions:
-    """Returns the options of a run with an own network: one device, and the network's precision.
+    """Returns the options of a run with a custom network: one device, and the network's precision.
 
     XLA compiles it only on request, since it may hold operations that XLA lacks.
 

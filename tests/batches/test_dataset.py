@@ -276,7 +276,7 @@ def test_an_unknown_split_or_encoding_is_refused(record_set):
         dataset.batches(record_set[0], encoding="one")
 
 
-# --- for a training loop of one's own ---
+# --- for a custom training loop ---
 
 
 @pytest.mark.parametrize("mode", ["memory", "stream"])

@@ -56,7 +56,7 @@ def test_the_saved_network_predicts_what_the_best_epoch_did(own_run):
 def test_recipe_yaml_does_not_claim_the_recipes_network(own_run):
     path, _, _ = own_run
     text = (path / rundir.RECIPE).read_text()
-    assert text.startswith("# The network is not this recipe's. It is an own keras.Model of 801")
+    assert text.startswith("# The network is not this recipe's. It is a custom keras.Model of 801")
     settings = recipe.load(path / rundir.RECIPE)
     assert settings.model.blocks == () and settings.expect.parameters is None
     assert settings.train.epochs == 2
