@@ -46,7 +46,7 @@ def with_optimizer(model: keras.Model, settings: recipe.Recipe, precision: str) 
 
 
 def recipe_without_network(settings: recipe.Recipe) -> recipe.Recipe:
-    """Returns what a recipe says of a run with a custom network: all but network and expectations."""
+    """Returns a recipe without its network and its expectations, for a run with a custom one."""
     return dataclasses.replace(
         settings,
         model=dataclasses.replace(settings.model, blocks=()),
