@@ -13,8 +13,8 @@ import keras
 
 from camformer_tf import errors, files, progress, remote, rundir
 from camformer_tf import recipe as recipes
+from camformer_tf.training import jobs, plans, strategies, trainer
 from camformer_tf.training import options as fit_options
-from camformer_tf.training import plans, strategies, trainer
 from camformer_tf.training import replicates as replicate_runs
 
 
@@ -133,7 +133,7 @@ def fit(
     options.check()
     settings = _load(recipe, [*overrides, *_as_overrides(changes)])
     report = progress.auto(report)
-    job = trainer.Job(
+    job = jobs.Job(
         settings, remote.path(records_dir), Path(run_dir), options, model, tuple(callbacks)
     )
     if seeds is not None or replicates is not None:
@@ -142,7 +142,7 @@ def fit(
 
 
 def _fit_replicates(
-    job: trainer.Job,
+    job: jobs.Job,
     seeds: Sequence[int] | None,
     count: int | None,
     report: progress.Report,

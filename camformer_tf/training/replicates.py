@@ -15,7 +15,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from camformer_tf import errors, files, recipe, rundir
-from camformer_tf.training import checks, child, trainer
+from camformer_tf.training import checks, child, jobs
 
 # Source: train_rep.py:24, Bornelov-lab/Camformer@feaa529.
 PUBLISHED_SEEDS = (42, 23, 47, 56, 89, 12, 34, 78, 67, 98)
@@ -79,7 +79,7 @@ def choose(seeds: Sequence[int] | None, count: int | None) -> list[int]:
     return list(seeds)
 
 
-def train(job: trainer.Job, seeds: Sequence[int], *, is_quiet: bool) -> dict[int, rundir.Run]:
+def train(job: jobs.Job, seeds: Sequence[int], *, is_quiet: bool) -> dict[int, rundir.Run]:
     """Trains a replicate for each seed in RUN_DIR/seed-SEED.
 
     replicates.csv gets a row for each when it is finished, and in the end their mean and standard
@@ -120,7 +120,7 @@ def train(job: trainer.Job, seeds: Sequence[int], *, is_quiet: bool) -> dict[int
     return runs
 
 
-def check_folder(job: trainer.Job) -> None:
+def check_folder(job: jobs.Job) -> None:
     """Raises UserError if `train` would refuse the run's folder."""
     if not _continues(job):
         overwrite = job.options.overwrite
@@ -134,7 +134,7 @@ def summary(runs: Mapping[int, rundir.Run]) -> str:
     return f"{len(runs)} {'replicate' if len(runs) == 1 else 'replicates'}: r {r}, rho {rho}"
 
 
-def _continues(job: trainer.Job) -> bool:
+def _continues(job: jobs.Job) -> bool:
     return job.options.resume and (job.run_dir / rundir.REPLICATES).is_file()
 
 

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
-import hashlib
-import logging
 import shutil
 import time
 from pathlib import Path
@@ -14,23 +11,21 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from camformer_tf import errors, files, progress, recipe, remote, rundir
-from camformer_tf.batches import augment, dataset, targets
-from camformer_tf.data import manifest, predictions, records, rows, sequence
+from camformer_tf import errors, files, progress, rundir
+from camformer_tf.data import manifest, predictions, rows, sequence
 from camformer_tf.data import text as texts
 from camformer_tf.model import inference, keras_file, predictors, rescnn
 from camformer_tf.training import (
     callbacks,
     checkpoint,
     checks,
+    jobs,
     loop,
     networks,
     optimizers,
     plans,
     reports,
-    strategies,
 )
-from camformer_tf.training import options as fit_options
 
 _LOST_WORKER = (  # what TensorFlow raises when another worker is gone
     tf.errors.UnavailableError,
@@ -39,44 +34,9 @@ _LOST_WORKER = (  # what TensorFlow raises when another worker is gone
     tf.errors.DeadlineExceededError,
     tf.errors.InternalError,
 )
-_log = logging.getLogger(__name__)
 
 
-@dataclasses.dataclass(frozen=True)
-class Job:
-    """What is to be trained, on what, and where the run is written.
-
-    Attributes:
-        settings: the recipe.
-        records_dir: the record set, with the splits `train` and `val`.
-        run_dir: the folder of the run.
-        options: how the run is carried out.
-        model: a user's own network in place of the recipe's.
-        callbacks: a user's own, which run after ours.
-    """
-
-    settings: recipe.Recipe
-    records_dir: remote.AnyPath
-    run_dir: Path
-    options: fit_options.FitOptions = dataclasses.field(default_factory=fit_options.FitOptions)
-    model: keras.Model | None = None
-    callbacks: tuple[keras.callbacks.Callback, ...] = ()
-
-
-@dataclasses.dataclass(frozen=True)
-class _Setup:
-    """What a job becomes on this machine."""
-
-    job: Job
-    devices: strategies.Devices
-    facts: dict[str, str]
-    training: dataset.Batches
-    validation: texts.Examples
-    model: keras.Model
-    is_resumed: bool
-
-
-def train(job: Job, report: progress.Report) -> rundir.Run:
+def train(job: jobs.Job, report: progress.Report) -> rundir.Run:
     """Trains the job's network on the splits `train` and `val`, and writes the run's files.
 
     Args:
@@ -89,13 +49,13 @@ def train(job: Job, report: progress.Report) -> rundir.Run:
         loop.TrainingInterrupt: a signal came; the run is kept.
     """
     start = time.perf_counter()
-    job, facts = _check(job)
+    job, facts = jobs.check(job)
     run = checks.finished_run(job.run_dir, job.options, facts)
     if run:
         return run
-    devices = _devices(job)
+    devices = jobs.make_devices(job)
     with files.lock(job.run_dir) if devices.chief else contextlib.nullcontext():
-        setup = _set_up(job, devices, facts)
+        setup = jobs.set_up(job, devices, facts)
         if devices.chief and not setup.is_resumed:
             _create_run(job)
         early_stop, calls = _callbacks(setup, report)
@@ -116,20 +76,20 @@ def train(job: Job, report: progress.Report) -> rundir.Run:
     return run
 
 
-def plan(job: Job) -> plans.FitPlan:
+def plan(job: jobs.Job) -> plans.FitPlan:
     """Checks all that `train` checks before the first step, and writes nothing.
 
     Raises:
         errors.UserError: as of `train`.
     """
-    job, facts = _check(job)
+    job, facts = jobs.check(job)
     run = checks.finished_run(job.run_dir, job.options, facts)
     if not run and files.is_locked(job.run_dir):
         raise errors.UserError(
             f"{job.run_dir}: another process is training this run. Wait for it, or choose another "
             "name."
         )
-    setup = _set_up(job, _devices(job), facts)
+    setup = jobs.set_up(job, jobs.make_devices(job), facts)
     return plans.FitPlan(
         run_dir=str(job.run_dir),
         status="finished" if run else "to resume" if setup.is_resumed else "new",
@@ -158,91 +118,7 @@ def plan(job: Job) -> plans.FitPlan:
 # === The parts of a run ===
 
 
-def _check(job: Job) -> tuple[Job, dict[str, str]]:
-    """Returns the job with the options of its network, and the facts that a resumed run shares."""
-    checks.requires_single_steps(job.settings, job.options)
-    checks.check_records(job.settings, job.records_dir)
-    for call in job.callbacks:
-        if not isinstance(call, keras.callbacks.Callback):
-            raise errors.UserError(f"callbacks: expected keras.callbacks.Callback, found {call!r}.")
-    if job.model is not None:
-        networks.check_own(job.model, job.settings)
-        options = networks.options_for(job.model, job.options)
-        job = dataclasses.replace(job, options=options)
-    digest = hashlib.sha256((job.records_dir / manifest.FILE).read_bytes()).hexdigest()
-    return job, {
-        "recipe": networks.recipe_text(job.settings, job.model),
-        "records": digest,
-    }
-
-
-def _devices(job: Job) -> strategies.Devices:
-    options = job.options
-    devices = strategies.make(
-        options.strategy,
-        options.devices,
-        options.precision,
-        xla=options.xla,
-        require_gpu=options.require_gpu,
-        timeout=options.worker_timeout,
-    )
-    if job.model is not None:
-        devices = dataclasses.replace(devices, reason="the policy of the own network")
-    _log.info(devices.banner())
-    return devices
-
-
-def _set_up(job: Job, devices: strategies.Devices, facts: dict[str, str]) -> _Setup:
-    """Returns batches and network of a job, and what is to be resumed."""
-    facts = facts | {"precision": devices.precision}
-    original = checks.stored_facts(job.run_dir, job.options, facts)
-    mode = original.get("data", job.options.data)
-    training, validation = _data(job.settings, job.records_dir, devices, mode)
-    if job.model is not None:
-        model = networks.with_optimizer(job.model, job.settings, devices.precision)
-    else:
-        with devices.strategy.scope():
-            model = networks.from_recipe(job.settings, devices.precision)
-    _log.info(
-        f"{rescnn.count_trainable(model):,} parameters; {training.examples:,} training and "
-        f"{len(validation.expression):,} validation sequences; "
-        f"{loop.count_of(training.steps, 'step')} an epoch from {training.mode}"
-    )
-    facts["data"] = training.mode
-    return _Setup(job, devices, facts, training, validation, model, bool(original))
-
-
-def _data(
-    settings: recipe.Recipe,
-    records_dir: remote.AnyPath,
-    devices: strategies.Devices,
-    mode: str,
-) -> tuple[dataset.Batches, texts.Examples]:
-    """Returns the training batches and the validation set."""
-    train = settings.train
-    if train.batch_size % devices.replicas:
-        raise errors.UserError(
-            f"train.batch_size {train.batch_size} cannot be shared equally by {devices.replicas} "
-            "devices. Choose a multiple."
-        )
-    if mode == "auto" and devices.workers > 1:
-        mode = "memory"  # otherwise each worker would choose for itself
-    expressions = targets.load(settings.tricks, records_dir, checks.TRAIN)
-    training = dataset.batches(
-        records_dir,
-        checks.TRAIN,
-        batch_size=train.batch_size,
-        seed=train.seed,
-        mode=mode,
-        worker=devices.worker,
-        workers=devices.workers,
-        sampling=targets.Sampling(expressions.tails, train.fraction, train.seed),
-    )
-    validation = expressions.validation(records.read(records_dir, checks.VALIDATION))
-    return augment.wrap(training, settings, expressions), validation
-
-
-def _create_run(job: Job) -> None:
+def _create_run(job: jobs.Job) -> None:
     """Makes the run's folder anew, with the recipe and the manifest."""
     if job.run_dir.exists():
         shutil.rmtree(job.run_dir)
@@ -253,7 +129,7 @@ def _create_run(job: Job) -> None:
 
 
 def _callbacks(
-    setup: _Setup, report: progress.Report
+    setup: jobs.Setup, report: progress.Report
 ) -> tuple[callbacks.EarlyStop, list[keras.callbacks.Callback]]:
     """Returns our callbacks in their order, and the one among them that stops early.
 
@@ -296,7 +172,7 @@ def _callbacks(
 
 
 def _train(
-    setup: _Setup,
+    setup: jobs.Setup,
     calls: list[keras.callbacks.Callback],
     checkpoints: checkpoint.Checkpoints,
 ) -> None:
@@ -329,7 +205,7 @@ def _train(
         ) from error
 
 
-def _save_best(job: Job, model: keras.Model) -> None:
+def _save_best(job: jobs.Job, model: keras.Model) -> None:
     if job.model is None:
         keras_file.save(model, job.run_dir / rundir.BEST, job.settings)
     else:
@@ -337,7 +213,7 @@ def _save_best(job: Job, model: keras.Model) -> None:
         keras_file.save(model, job.run_dir / rundir.BEST, settings, custom=True)
 
 
-def _run(setup: _Setup, early_stop: callbacks.EarlyStop, seconds: float) -> rundir.Run:
+def _run(setup: jobs.Setup, early_stop: callbacks.EarlyStop, seconds: float) -> rundir.Run:
     """Returns the contents of run.json."""
     devices, history = setup.devices, setup.model.history.history
     epochs, best = len(history["loss"]), early_stop.best_epoch - 1

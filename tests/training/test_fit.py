@@ -116,9 +116,7 @@ def test_the_stop_button_keeps_the_run_and_says_how_to_resume_it(library, tmp_pa
             if batch == 4:
                 os.kill(os.getpid(), signal.SIGINT)
 
-    with pytest.raises(
-        loop.TrainingInterrupt, match="stopped in epoch 1 after 6 steps; .*res"
-    ):
+    with pytest.raises(loop.TrainingInterrupt, match="stopped in epoch 1 after 6 steps; .*res"):
         train(library, tmp_path / "run", callbacks=[Interrupt()])
     train(library, tmp_path / "run", resume=True)
     train(library, tmp_path / "uninterrupted")

@@ -8,8 +8,8 @@ import pytest
 from support import runs
 
 from camformer_tf import errors, recipe, rundir
+from camformer_tf.training import jobs, replicates
 from camformer_tf.training import options as fit_options
-from camformer_tf.training import replicates, trainer
 
 SAMPLE = Path(__file__).parents[2] / "tfrecords" / "sample"
 FIT = [sys.executable, "-m", "camformer_tf.cli", "fit", "smoke", str(SAMPLE)]
@@ -82,7 +82,7 @@ def processes(monkeypatch):
 
 
 def train(out: Path, seeds: list[int], **options) -> dict:
-    job = trainer.Job(
+    job = jobs.Job(
         recipe.load("smoke"), SAMPLE, out, fit_options.FitOptions(precision="float32", **options)
     )
     return replicates.train(job, seeds, is_quiet=True)
