@@ -17,7 +17,7 @@ def member_predictions(
     split: str | None = None,
     columns: dict[str, str] | None = None,
 ) -> Iterator[tuple[rows.Rows, np.ndarray]]:
-    """Yields the rows of a source, a part at a time, and what each of M members predicts.
+    """Yields the rows of a source, part by part, and what each of M members predicts.
 
     The predictions are float64 (M, N), NaN where a sequence cannot be read.
 
