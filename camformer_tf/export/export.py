@@ -110,7 +110,7 @@ def _versions_folder(out_dir: Path) -> Iterator[None]:
 
 def _write_model(
     folder: Path,
-    ensemble: members.Members,
+    ensemble: members.EnsembleMembers,
     model: graph.ServedModel,
     kind: str,
     expected: golden.GoldenPredictions,

@@ -22,7 +22,7 @@ from camformer_tf.model import (
 
 
 @dataclasses.dataclass(frozen=True)
-class Members:
+class EnsembleMembers:
     """M models that read the same sequences and channels.
 
     Attributes:
@@ -57,7 +57,7 @@ class Members:
         lookups = tuple(map(lookup.split, folded_networks, self.settings))
         return self._serve(tuple(folded_networks), lookups)
 
-    def single(self) -> Members:
+    def single(self) -> EnsembleMembers:
         """Returns the one model without its calibration, as a .keras file holds it.
 
         Raises:
@@ -78,7 +78,7 @@ class Members:
         return graph.ServedModel(networks, lookups, encoding, rule, self.calibration)
 
 
-def load(models: Sequence[Path], calibration: Path | None) -> Members:
+def load(models: Sequence[Path], calibration: Path | None) -> EnsembleMembers:
     """Returns models, each run of replicates as the runs in it.
 
     Args:
@@ -101,7 +101,7 @@ def load(models: Sequence[Path], calibration: Path | None) -> Members:
                 f"{path}: its encoding is {member.data.encoding}, that of the first model is "
                 f"{encoding}. Models of one export share an encoding; export each alone."
             )
-    return Members(tuple(paths), networks, settings, fit)
+    return EnsembleMembers(tuple(paths), networks, settings, fit)
 
 
 def _load_network(path: Path) -> tuple[keras.Model, recipe.Recipe]:

@@ -45,7 +45,7 @@ class Scorecard:
 
     Attributes:
         phase: one of `dream_subsets.PHASES`.
-        snv_list: the source of the SNV pairs, see `dream_subsets.Members`.
+        snv_list: the source of the SNV pairs, see `dream_subsets.SubsetMembers`.
         missing: subset → its file, which does not exist.
         subsets: subset → its score.
         score_pearson: weighted mean of r²; None if a subset is missing or a correlation undefined.
@@ -67,7 +67,7 @@ class Scorecard:
 def score(
     expression: np.ndarray,
     prediction: np.ndarray,
-    members: dream_subsets.Members,
+    members: dream_subsets.SubsetMembers,
     *,
     resamples: int = 0,
     seed: int = 42,

@@ -56,7 +56,7 @@ RECOVERED_FILE = "snv_pairs_recovered.csv"  # in place of the list of SNV pairs,
 
 
 @dataclasses.dataclass(frozen=True)
-class Members:
+class SubsetMembers:
     """The members of the subsets in a phase.
 
     Attributes:
@@ -77,7 +77,7 @@ def members(
     sequences: Sequence[str] | None,
     subsets_dir: Path | None,
     leaderboard_dir: Path | None,
-) -> Members:
+) -> SubsetMembers:
     """Returns the members of the subsets in a phase.
 
     The public phase is the leaderboard's. The private phase is what is not public: positions in no
@@ -103,7 +103,7 @@ def members(
     public = _read(leaderboard, "public", sequences) if leaderboard else {}
     if subsets is None:
         missing = {name: SUBSETS[name].public for name in SUBSETS if name not in public}
-        return Members(phase, public, missing, "official" if "snv" in public else "none")
+        return SubsetMembers(phase, public, missing, "official" if "snv" in public else "none")
     full = _read(subsets, "members", sequences)
     missing = {name: SUBSETS[name].members for name in SUBSETS if name not in full}
     snv_list = "official" if "snv" in full else "none"
@@ -115,7 +115,7 @@ def members(
         missing |= {name: SUBSETS[name].public for name in SUBSETS if name not in public}
         full = _remove_public(full, public)
     positions = {name: full[name] for name in SUBSETS if name in full and name not in missing}
-    return Members(phase, positions, missing, snv_list)
+    return SubsetMembers(phase, positions, missing, snv_list)
 
 
 def _require_folder(folder: Path | None, phase: str, contents: str) -> Path:
