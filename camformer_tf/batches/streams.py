@@ -99,7 +99,7 @@ def count(
 
 
 def _read(path: remote.AnyPath, start: int, size: int, shape: layout.Layout) -> text.Examples:
-    """Returns `size` examples of a shard from `start` on; all of a is_compressed one."""
+    """Returns `size` examples of a shard from `start` on; all of a compressed one."""
     if path.suffix == ".gz":
         return shards.parse(shards.read_bytes(path), shape, str(path))
     width = shards.record_bytes(shape)

@@ -77,7 +77,8 @@ class Model:
         """Predicts raw sequences: either case, U for T, white space around them ignored.
 
         Args:
-            sequences: one string, or a list, tuple, NumPy array or pandas Series of N strings.
+            sequences: one string, or a list, tuple, NumPy array or pandas Series of N strings, or
+                of bytes.
             report: receives the progress; by default a bar in a notebook or terminal where there
                 are many sequences.
 
@@ -283,7 +284,7 @@ def _texts(sequences: Any) -> tuple[list[str], pd.Index | None]:
             "sequences: expected a string, or a list, tuple, one-dimensional array or Series of "
             f"strings, found {type(sequences).__name__}{shape}."
         )
-    texts = list(sequences)
+    texts = [s.decode("ascii", "replace") if isinstance(s, bytes) else s for s in sequences]
     for position, text in enumerate(texts):
         if not isinstance(text, str):
             raise errors.UserError(

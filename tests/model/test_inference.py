@@ -33,7 +33,7 @@ def test_strings_lists_tuples_arrays_and_series_are_read_alike():
     predictor = inference.Model([share_of_a()])
     texts = ["AAACCC", "CCCCCC"]
     series = pd.Series(texts, index=["x", "y"], name="oligo")
-    sources = [texts, tuple(texts), np.array(texts), np.array(texts, object), series]
+    sources = [texts, tuple(texts), np.array(texts), np.array(texts, object), np.array(texts, "S"), series]
     tables = [predictor.predict(source) for source in sources]
     for table in tables:
         assert table.prediction.tolist() == [0.5, 0.0]
@@ -52,7 +52,7 @@ def test_no_sequence_gives_an_empty_table_with_all_columns():
     [
         (["AAACCC", None], r"found None \(NoneType\) at position 1"),
         (pd.Series(["AAACCC", np.nan]), r"found nan \(float\) at position 1"),
-        ([b"AAACCC"], "at position 0"),
+        ([b"AAACCC", 7], r"found 7 \(int\) at position 1"),
         (7, "expected a string, or a list.*found int"),
         (np.zeros((2, 6), np.uint8), r"found ndarray of shape \(2, 6\)"),
         (pd.DataFrame({"sequence": ["AAACCC"]}), "found DataFrame"),
