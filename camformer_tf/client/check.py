@@ -70,7 +70,7 @@ def serve_check(
             "the server has loaded it, or name the version in the URL or the folder."
         )
     sequences = golden["sequences"]
-    comparison = _Comparison(address, golden)
+    comparison = _GoldenComparison(address, golden)
     comparison.add("all at once", served_model.predict(sequences), range(len(sequences)))
     for i, sequence in enumerate(sequences):
         comparison.add("one by one", served_model.predict([sequence]), [i])
@@ -82,7 +82,7 @@ def serve_check(
     return ServeCheck(address, version, len(sequences), comparison.differences)
 
 
-class _Comparison:
+class _GoldenComparison:
     """The answers of a server beside the golden ones; keeps the largest difference of each output.
 
     Attributes:
