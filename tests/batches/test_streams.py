@@ -66,6 +66,8 @@ def test_the_counts_of_shards_are_those_of_the_split_and_more_with_tails(record_
     assert sum(count for count, _ in counts) == sum(times for _, times in counts) == SIZE
     expression = records.read(record_set, "train").expression
     tails = targets.Tails(-np.inf, float(np.quantile(expression, 0.9)), times=3)
-    tail_counts = [streams.count(record_set, s, content.layout, targets.Sampling(tails)) for s in shards]
+    tail_counts = [
+        streams.count(record_set, s, content.layout, targets.Sampling(tails)) for s in shards
+    ]
     high = int((expression > tails.high).sum())
     assert sum(times for _, times in tail_counts) == SIZE + 2 * high > SIZE

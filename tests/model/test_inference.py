@@ -33,7 +33,14 @@ def test_strings_lists_tuples_arrays_and_series_are_read_alike():
     predictor = inference.Model([share_of_a()])
     texts = ["AAACCC", "CCCCCC"]
     series = pd.Series(texts, index=["x", "y"], name="oligo")
-    sources = [texts, tuple(texts), np.array(texts), np.array(texts, object), np.array(texts, "S"), series]
+    sources = [
+        texts,
+        tuple(texts),
+        np.array(texts),
+        np.array(texts, object),
+        np.array(texts, "S"),
+        series,
+    ]
     tables = [predictor.predict(source) for source in sources]
     for table in tables:
         assert table.prediction.tolist() == [0.5, 0.0]
