@@ -1,3 +1,4 @@
+import logging
 from pathlib import Path
 
 import hypothesis
@@ -9,6 +10,16 @@ pytest_plugins = ["support.served", "support.untrained"]
 
 hypothesis.settings.register_profile("no deadline", deadline=None)  # busy machines are slow
 hypothesis.settings.load_profile("no deadline")
+
+
+@pytest.fixture(autouse=True)
+def log_as_before():
+    """Undoes what a command did to the package's logger, such as --quiet."""
+    log = logging.getLogger("camformer_tf")
+    level, handlers = log.level, list(log.handlers)
+    yield
+    log.setLevel(level)
+    log.handlers = handlers
 
 
 @pytest.fixture(scope="session")

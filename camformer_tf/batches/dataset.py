@@ -16,7 +16,7 @@ import numpy as np
 import psutil
 import tensorflow as tf
 
-from camformer_tf import errors, files, recipe, remote
+from camformer_tf import errors, files, recipe, remote, wording
 from camformer_tf.batches import channels, streams, targets
 from camformer_tf.data import manifest, records, sequence, text
 
@@ -178,8 +178,8 @@ def _from_shards(
     shards = description.splits[split]["shards"]
     if len(shards) < workers:
         raise errors.UserError(
-            f"{folder}: {split} has {len(shards)} shards, fewer than the {workers} workers. "
-            f"Build the records with --shards {workers} or more."
+            f"{folder}: {split} has {wording.count(len(shards), 'shard')}, fewer than the "
+            f"{workers} workers. Build the records with --shards {workers} or more."
         )
     counts = [streams.count(folder, shard, description.layout, sampling) for shard in shards]
     share = batch_size // workers

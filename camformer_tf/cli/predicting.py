@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from camformer_tf import files, recipe, remote
+from camformer_tf import files, recipe, remote, wording
 from camformer_tf.cli import group
 
 
@@ -93,7 +93,7 @@ def predict(
 
     count = predict.predict(entries, str(source), out, report=group.report(), **options)
     if out != files.STANDARD_OUTPUT:  # where the table itself is the output
-        click.echo(f"{out}: {count:,} predictions")
+        click.echo(f"{out}: {wording.count(count, 'prediction')}")
 
 
 @group.command("calibrate", example="camformer-tf calibrate runs/mini tfrecords/mine --split test")

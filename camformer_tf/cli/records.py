@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from camformer_tf import files, recipe
+from camformer_tf import files, recipe, wording
 from camformer_tf.cli import group
 from camformer_tf.data import rules
 
@@ -156,7 +156,7 @@ def inspect_records(records_dir: Path, as_json: bool, head: int) -> None:
 @group.quiet
 def verify_records(records_dir: Path) -> None:
     """Check every byte of a record set."""
-    from camformer_tf.data import verify, wording
+    from camformer_tf.data import verify
 
     if problems := verify.verify_records(records_dir, group.report()):
         heading = f"{records_dir}: {wording.count(len(problems), 'problem')}:"
@@ -176,7 +176,7 @@ def export_records(records_dir: Path, out: Path, split: str | None, overwrite: b
     OUT has SEQUENCE<TAB>EXPRESSION lines; a .csv file has commas and a header, a .parquet file is
     Parquet; - is standard output.
     """
-    from camformer_tf.data import records, wording
+    from camformer_tf.data import records
 
     count = records.export_records(
         records_dir, out, split=split, overwrite=overwrite, report=group.report()

@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 from camformer_tf import recipe as recipes
+from camformer_tf import wording
 from camformer_tf.cli import group
 
 _overrides = group.option(
@@ -253,7 +254,7 @@ def tune(search: str, records_dir: Path, out_dir: Path, **options: Any) -> None:
         click.echo(f"{out_dir}: stopped and saved. Continue with --resume.", err=True)
         sys.exit(stop.code)
     if len(trials):
-        count = "1 trial" if len(trials) == 1 else f"{len(trials)} trials, the best"
+        count = wording.count(len(trials), "trial") + (", the best" if len(trials) > 1 else "")
         click.echo(f"{out_dir}: {count}\n{trials.summary()}")
     else:
         click.echo("nothing is left to train")

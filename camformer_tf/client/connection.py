@@ -9,7 +9,7 @@ from typing import Protocol
 
 import numpy as np
 
-from camformer_tf import errors
+from camformer_tf import errors, wording
 
 NAME = "camformer"  # of a served model that a URL does not name
 TIMEOUT, RETRIES = 60.0, 5
@@ -105,7 +105,8 @@ def check_outputs(
     if "expression" not in outputs or counts != {count}:
         names = ", ".join(f"{name}: {len(values)}" for name, values in outputs.items())
         raise errors.UserError(
-            f"{address}: expected expression of {count} sequences, found the outputs "
+            f"{address}: expected expression of {wording.count(count, 'sequence')}, "
+            "found the outputs "
             f"{names or 'none'}. Is it a model of `camformer-tf export`?"
         )
     return outputs

@@ -8,8 +8,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-from camformer_tf import errors, remote
-from camformer_tf.data import layout, wording
+from camformer_tf import errors, remote, wording
+from camformer_tf.data import layout
 
 FILE = "manifest.json"
 SCHEMA_VERSION = 1

@@ -11,8 +11,8 @@ from typing import Any, TextIO
 
 import numpy as np
 
-from camformer_tf import errors, files, progress, remote
-from camformer_tf.data import rows, tables, wording
+from camformer_tf import errors, files, progress, remote, wording
+from camformer_tf.data import rows, tables
 
 KINDS = ("tsv", "csv", "parquet", "dream-json")
 
@@ -241,7 +241,8 @@ def read(path: remote.AnyPath) -> Table:
     for number, row in table.items():
         if len(row) != len(header):
             raise errors.UserError(
-                f"{path}:{number}: expected {len(header)} columns, found {len(row)}. "
+                f"{path}:{number}: expected {wording.count(len(header), 'column')}, "
+                f"found {len(row)}. "
                 "Was the file cut short?"
             )
     place = header.index("sequence")

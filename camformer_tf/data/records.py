@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from camformer_tf import errors, files, progress, recipe, remote, schema
-from camformer_tf.data import build, manifest, rules, tables, wording
+from camformer_tf import errors, files, progress, recipe, remote, schema, wording
+from camformer_tf.data import build, manifest, rules, tables
 from camformer_tf.data import sequence as sequences
 from camformer_tf.data import shards as record_shards
 from camformer_tf.data import text as texts

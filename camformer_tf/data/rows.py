@@ -10,7 +10,7 @@ from typing import TypeVar
 
 import numpy as np
 
-from camformer_tf import errors, remote
+from camformer_tf import errors, remote, wording
 from camformer_tf.data import manifest, records, rules, sequence, text
 
 _BLOCK_ROWS = 1 << 14  # rows per block: whole batches of prediction
@@ -146,8 +146,9 @@ def from_source(
         raise errors.UserError(f"{source}: choose the split to predict: --split, one of {names}.")
     if description.sequence_length != rule.length:
         raise errors.UserError(
-            f"{source}: its sequences have {description.sequence_length} letters, but the model "
-            f"reads {rule.length}. Build records with --length {rule.length}."
+            f"{source}: its sequences have "
+            f"{wording.count(description.sequence_length, 'letter')}, but the model reads "
+            f"{rule.length}. Build records with --length {rule.length}."
         )
     yield from_examples(records.read(source, split))
 

@@ -9,8 +9,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from camformer_tf import errors, progress, remote
-from camformer_tf.data import rules, splits, strands, text, wording, workers
+from camformer_tf import errors, progress, remote, wording
+from camformer_tf.data import rules, splits, strands, text, workers
 
 _SHOWN_REJECTS = 5
 _BLOCKS_PER_PART = 4  # about 35,000 examples of 110 letters

@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from camformer_tf import errors, files, progress, remote
-from camformer_tf.data import layout, manifest, shards, wording
+from camformer_tf import errors, files, progress, remote, wording
+from camformer_tf.data import layout, manifest, shards
 
 _IS_LETTER = np.zeros(256, bool)
 _IS_LETTER[list(b"ACGTN")] = True

@@ -15,7 +15,7 @@ import pandas as pd
 import yaml
 
 import camformer_tf
-from camformer_tf import errors, files, rundir
+from camformer_tf import errors, files, rundir, wording
 from camformer_tf.pages import page, plot
 
 _MAX_BLOCK_KEYS = 4  # columns of model.blocks that a terminal shows
@@ -86,7 +86,8 @@ class Comparison:
             for row in table
         ]
         if hidden:
-            lines.append(f"model.blocks differs in {len(hidden)} values, which --out writes")
+            values = wording.count(len(hidden), "value")
+            lines.append(f"model.blocks differs in {values}, which --out writes")
         return "\n".join(lines)
 
 

@@ -10,7 +10,7 @@ from typing import Literal
 
 import numpy as np
 
-from camformer_tf import errors, files, progress, recipe, remote, rundir
+from camformer_tf import errors, files, progress, recipe, remote, rundir, wording
 from camformer_tf.metrics import conformal
 from camformer_tf.model import calibrations, inference, predict
 
@@ -156,7 +156,7 @@ def _predictions(
         blocks.append(block[:, readable])  # (M, readable)
         report("predicting", len(expressions), 0)
     if unreadable:
-        subject = "1 sequence" if unreadable == 1 else f"{unreadable:,} sequences"
+        subject = wording.count(unreadable, "sequence")
         _log.warning(f"{subject} cannot be read and will not be used")
     if not expressions:
         raise errors.UserError(f"{source}: no sequence to calibrate with.")

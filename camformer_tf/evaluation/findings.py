@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from camformer_tf import recipe
+from camformer_tf import recipe, wording
 from camformer_tf.data import manifest
 from camformer_tf.evaluation import pairing
 
@@ -79,7 +79,7 @@ def from_history(
     is_undefined = history[["val_pearson", "val_spearman"]].isna().any(axis=1)
     undefined_epochs = history[is_undefined]["epoch"]
     if len(undefined_epochs):
-        epochs = "1 epoch" if len(undefined_epochs) == 1 else f"{len(undefined_epochs)} epochs"
+        epochs = wording.count(len(undefined_epochs), "epoch")
         findings.append(
             Finding(
                 f"correlations are undefined in {epochs}, first in epoch "
@@ -105,10 +105,11 @@ def from_records(records: manifest.Manifest, validation: int) -> list[Finding]:
         for name, count in records.near_neighbours["in_training"].items():
             fraction = count / records.examples(name)
             if fraction > _NEAR_FRACTION:
+                letters = wording.count(records.near_neighbours["mismatches"], "letter")
                 findings.append(
                     Finding(
-                        f"{fraction:.0%} of {name} have a neighbour within "
-                        f"{records.near_neighbours['mismatches']} letters in the training set",
+                        f"{fraction:.0%} of {name} have a neighbour within {letters} in the "
+                        "training set",
                         "Scores on this split are higher than those on new sequences. Build the "
                         "records with --split-by family.",
                     )
@@ -130,7 +131,7 @@ def from_predictions(pairs: pairing.Pairs) -> list[Finding]:
     is_usable = np.isfinite(pairs.prediction) & np.isfinite(pairs.expression)  # (N,)
     y, p = pairs.expression[is_usable], pairs.prediction[is_usable]  # (n,)
     if missing := int((~np.isfinite(pairs.prediction)).sum()):
-        subject = "1 sequence has" if missing == 1 else f"{missing:,} sequences have"
+        subject = f"{wording.count(missing, 'sequence')} {'has' if missing == 1 else 'have'}"
         findings.append(
             Finding(
                 f"{subject} no prediction",

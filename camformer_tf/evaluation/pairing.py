@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from camformer_tf import errors, files
+from camformer_tf import errors, files, wording
 from camformer_tf.data import predictions, rules, text
 
 Values = np.ndarray | pd.Series | Sequence[float]  # (N,), missing values as NaN or None
@@ -107,7 +107,9 @@ def read_json(path: Path, rows: int) -> np.ndarray:
     prediction = np.full(rows, np.nan)  # (rows,)
     for key, value in predictions.read_json(path).items():
         if not key.isdecimal() or int(key) >= rows:
-            raise errors.UserError(f"{path}: position {key!r} is not one of the {rows:,} rows.")
+            raise errors.UserError(
+                f"{path}: position {key!r} is not one of {wording.count(rows, 'row')}."
+            )
         if isinstance(value, bool) or not isinstance(value, int | float):
             raise errors.UserError(f"{path}: position {key} has {value!r}, which is not a number.")
         prediction[int(key)] = value
@@ -143,8 +145,9 @@ def _with_truth(pairs: Pairs, truth: Truth) -> Pairs:
     expression = _numbers(truth, _TRUTH)  # (N,)
     if len(expression) != len(pairs.prediction):
         raise errors.UserError(
-            f"{_TRUTH}: {len(expression):,} values, but there are {len(pairs.prediction):,} "
-            "predictions. Pass one value for each prediction, in the same order."
+            f"{_TRUTH}: {wording.count(len(expression), 'value')} for "
+            f"{wording.count(len(pairs.prediction), 'prediction')}. "
+            "Pass one value for each prediction, in the same order."
         )
     return dataclasses.replace(pairs, truth=_TRUTH, expression=expression)
 
@@ -189,7 +192,7 @@ def _read_truth(
     rows = len(names) if prediction is None else len(prediction)
     if len(names) != rows:
         raise errors.UserError(
-            f"{path}: has {len(names):,} rows, the predictions have {rows:,}. "
+            f"{path}: has {wording.count(len(names), 'row')}, the predictions have {rows:,}. "
             "Give the text that was predicted."
         )
     for row, pair in enumerate(zip(names, sequences or names, strict=True), 1):

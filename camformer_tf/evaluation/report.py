@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 import camformer_tf
-from camformer_tf import errors, files, recipe, rundir
+from camformer_tf import errors, files, recipe, rundir, wording
 from camformer_tf.data import manifest
 from camformer_tf.evaluation import challenge, findings, pairing, sections
 from camformer_tf.evaluation import compare as comparing
@@ -131,7 +131,7 @@ class _RunFiles:
 
     @property
     def status(self) -> str:
-        epochs = f"{self.row.epochs} epochs" if self.row.epochs != 1 else "1 epoch"
+        epochs = wording.count(self.row.epochs, "epoch")
         if self.run:
             return f"finished after {epochs}: {self.run.stop_reason}"
         if files.is_locked(self.path):

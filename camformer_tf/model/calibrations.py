@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from camformer_tf import errors, files, rundir
+from camformer_tf import errors, files, rundir, wording
 from camformer_tf.metrics import conformal
 
 SCALES = ("model", "affine", "isotonic")
@@ -69,8 +69,9 @@ class Calibration:
             for name, row in rows
         ]
         title = (
-            f"intervals of coverage {self.band.coverage:g} from {self.band.n:,} sequences, scale "
-            f"{self.scale.kind}; measured on {self.held_out.n:,} held-out sequences:"
+            f"intervals of coverage {self.band.coverage:g} from "
+            f"{wording.count(self.band.n, 'sequence')}, scale {self.scale.kind}; "
+            f"measured on {wording.count(self.held_out.n, 'held-out sequence')}:"
         )
         return "\n".join([title, head, *lines])
 

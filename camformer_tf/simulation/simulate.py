@@ -16,7 +16,7 @@ from typing import BinaryIO
 
 import numpy as np
 
-from camformer_tf import errors, files, progress, recipe
+from camformer_tf import errors, files, progress, recipe, wording
 from camformer_tf.simulation import grammar
 
 BLOCK = 16_384  # promoters drawn from one seed; a library is a row of blocks, the last one cut
@@ -176,9 +176,11 @@ class Summary:
 
     def summary(self) -> str:
         """Returns the contents of both files in a line each."""
+        clean = wording.count(self.sequences, "clean sequence")
+        dirty = wording.count(self.lines - self.sequences, "dirty line")
         return (
-            f"{self.path}: {self.sequences:,} clean sequences and {self.lines - self.sequences:,} "
-            f"dirty lines; {self.integer_fraction:.1%} of the expressions are integers\n"
+            f"{self.path}: {clean} and {dirty}; {self.integer_fraction:.1%} of the expressions are "
+            "integers\n"
             f"{self.truth_path}: grammar {grammar.GRAMMAR_VERSION} ({len(grammar.MOTIFS)} motifs, "
             f"{len(grammar.INTERACTIONS)} interactions), noise, expression without noise"
         )

@@ -15,7 +15,7 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from camformer_tf import errors
+from camformer_tf import errors, wording
 from camformer_tf.training import callbacks, loop
 
 _FILE, _PREVIOUS = "checkpoint.npz", "checkpoint-before.npz"
@@ -89,7 +89,7 @@ class Checkpoints:
         self._model.history.history, self._model.history.epoch = head["history"], head["epochs"]
         self._step = progress.step
         _log.info(
-            f"resuming in epoch {progress.epoch + 1} after {loop.count_of(progress.step, 'step')}"
+            f"resuming in epoch {progress.epoch + 1} after {wording.count(progress.step, 'step')}"
         )
         return progress
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from pathlib import Path
 
-from camformer_tf import errors, files, recipe, remote, rundir
+from camformer_tf import errors, files, recipe, remote, rundir, wording
 from camformer_tf.data import manifest, verify
 from camformer_tf.training import checkpoint
 from camformer_tf.training import options as fit_options
@@ -26,8 +26,7 @@ def check_records(settings: recipe.Recipe, records_dir: remote.AnyPath) -> None:
         )
     if problems := verify.listing(records_dir, contents):
         count = len(problems) - 1
-        noun = "problem" if count == 1 else "problems"
-        remainder = f" ({count} more {noun})" if count else ""
+        remainder = f" ({wording.count(count, 'more problem')})" if count else ""
         raise errors.UserError(
             f"{problems[0]}{remainder}. See camformer-tf verify-records {records_dir}, or build "
             "the records again."

@@ -10,12 +10,12 @@ from typing import Literal, cast
 
 import keras
 
-from camformer_tf import errors, recipe, remote
+from camformer_tf import errors, recipe, remote, wording
 from camformer_tf.batches import augment, dataset, targets
 from camformer_tf.data import manifest, records
 from camformer_tf.data import text as texts
 from camformer_tf.model import rescnn
-from camformer_tf.training import checks, loop, networks, strategies
+from camformer_tf.training import checks, networks, strategies
 from camformer_tf.training import options as fit_options
 
 _log = logging.getLogger(__name__)
@@ -122,7 +122,7 @@ def set_up(job: Job, devices: strategies.Devices, facts: dict[str, str]) -> Setu
     _log.info(
         f"{rescnn.count_trainable(model):,} parameters; {training.examples:,} training and "
         f"{len(validation.expression):,} validation sequences; "
-        f"{loop.count_of(training.steps, 'step')} an epoch from {training.mode}"
+        f"{wording.count(training.steps, 'step')} an epoch from {training.mode}"
     )
     facts["data"] = training.mode
     return Setup(job, devices, facts, training, validation, model, bool(original))

@@ -19,7 +19,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from camformer_tf import errors
+from camformer_tf import errors, wording
 from camformer_tf.batches import dataset
 from camformer_tf.metrics import correlation
 from camformer_tf.training import optimizers, steps
@@ -70,16 +70,11 @@ class TrainingInterrupt(Exception):
         self.number, self.progress, self.run_dir = number, progress, run_dir
 
     def __str__(self) -> str:
-        place = f"epoch {self.progress.epoch + 1} after {count_of(self.progress.step, 'step')}"
+        place = f"epoch {self.progress.epoch + 1} after {wording.count(self.progress.step, 'step')}"
         name = f"{self.run_dir}: " if self.run_dir else ""
         return (
             f"{name}stopped in {place}; the run is kept. Continue it with --resume (resume=True)."
         )
-
-
-def count_of(count: int, noun: str) -> str:
-    """Returns a count with its noun in the right number: "1 step", "1,200 steps"."""
-    return f"{count:,} {noun}" + ("" if count == 1 else "s")
 
 
 def train(

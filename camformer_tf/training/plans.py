@@ -7,6 +7,7 @@ import math
 
 import keras
 
+from camformer_tf import wording
 from camformer_tf.batches import dataset
 from camformer_tf.data import text as texts
 
@@ -58,11 +59,12 @@ class FitPlan:
             [
                 f"run          {self.run_dir} ({self.status}); nothing is written",
                 f"network      {self.parameters:,} parameters",
-                f"training     {self.training_examples:,} sequences from {self.data}, "
-                f"{self.steps_per_epoch:,} steps of {self.batch_size:,} an epoch",
-                f"validation   {self.validation_examples:,} sequences",
+                f"training     {wording.count(self.training_examples, 'sequence')} from "
+                f"{self.data}, {wording.count(self.steps_per_epoch, 'step')} of "
+                f"{self.batch_size:,} an epoch",
+                f"validation   {wording.count(self.validation_examples, 'sequence')}",
                 f"epochs       at most {self.epochs:,}, "
-                f"{self.epochs * self.steps_per_epoch:,} steps",
+                f"{wording.count(self.epochs * self.steps_per_epoch, 'step')}",
                 f"devices      {', '.join(self.devices)}, strategy {self.strategy}{workers}",
                 f"precision    {self.precision}: {self.precision_reason}",
                 f"memory       about {_size(self.memory_bytes)} on each device, "

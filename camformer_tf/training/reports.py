@@ -10,8 +10,8 @@ from typing import Any
 
 import keras
 
-from camformer_tf import progress
-from camformer_tf.training import callbacks, loop
+from camformer_tf import progress, wording
+from camformer_tf.training import callbacks
 
 _log = logging.getLogger(__name__)
 
@@ -141,7 +141,7 @@ def time_left(epochs: int, seconds: float, start: datetime.datetime) -> str:
     """
     end = start + datetime.timedelta(seconds=epochs * seconds)
     form = "%H:%M" if end.date() == start.date() else "%Y-%m-%d %H:%M"
-    return f"{loop.count_of(epochs, 'epoch')} left, done by {end:{form}}"
+    return f"{wording.count(epochs, 'epoch')} left, done by {end:{form}}"
 
 
 class ProgressReport(keras.callbacks.Callback):

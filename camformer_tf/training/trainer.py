@@ -11,7 +11,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from camformer_tf import errors, files, progress, rundir
+from camformer_tf import errors, files, progress, rundir, wording
 from camformer_tf.data import manifest, predictions, rows, sequence
 from camformer_tf.data import text as texts
 from camformer_tf.model import inference, keras_file, predictors, rescnn
@@ -218,7 +218,7 @@ def _run(setup: jobs.Setup, early_stop: callbacks.EarlyStop, seconds: float) -> 
     devices, history = setup.devices, setup.model.history.history
     epochs, best = len(history["loss"]), early_stop.best_epoch - 1
     if early_stop.has_stopped:
-        stop_reason = f"no better epoch for {loop.count_of(early_stop.patience, 'epoch')}"
+        stop_reason = f"no better epoch for {wording.count(early_stop.patience, 'epoch')}"
     elif epochs < setup.job.settings.train.epochs:
         stop_reason = "stopped by a callback"
     else:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from camformer_tf import files, rundir
+from camformer_tf import files, rundir, wording
 from camformer_tf.tuning import template
 
 _BEST_COUNT = 5  # trials in a summary
@@ -64,7 +64,7 @@ class Ranking:
     keys: tuple[str, ...]
 
     def __repr__(self) -> str:
-        count = "1 trial" if len(self) == 1 else f"{len(self)} trials"
+        count = wording.count(len(self), "trial")
         return f"Ranking of {count}, the best first\n{self.summary()}"
 
     def __len__(self) -> int:

@@ -18,7 +18,7 @@ import keras_tuner
 import tensorflow as tf
 from tensorboard.plugins.hparams import api as hparams
 
-from camformer_tf import files, recipe, rundir
+from camformer_tf import files, recipe, rundir, wording
 from camformer_tf.training import child
 from camformer_tf.tuning import options, oracles, ranking, searchdir, space
 
@@ -189,11 +189,12 @@ class SearchTuner(keras_tuner.engine.base_tuner.BaseTuner):
         score = f"{best.score:.4f} (r {best.pearson:.4f}, rho {best.spearman:.4f})"
         data = f"{fraction:g} of the training sequences" if fraction else "the same records"
         text = (
-            f"# The best of {len(self.oracle.trials)} trials of "
+            f"# The best of {wording.count(len(self.oracle.trials), 'trial')} of "
             f"{Path(self.task.space.source).name}: trial {best.trial}.\n"
             f"# Run:    camformer-tf fit {path} {self.task.records_dir} runs/best\n"
-            f"# Expect: validation r + rho {score}, which the trial had after {best.epochs} "
-            f"epochs on {data}\n{recipe.dump(self.task.space.to_recipe(best.values))}"
+            f"# Expect: validation r + rho {score}, which the trial had after "
+            f"{wording.count(best.epochs or 0, 'epoch')} on {data}\n"
+            f"{recipe.dump(self.task.space.to_recipe(best.values))}"
         )
         with files.new_file(path, overwrite=True) as temporary:
             temporary.write_text(text, encoding="utf-8")

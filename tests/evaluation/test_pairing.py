@@ -89,7 +89,7 @@ def test_a_table_takes_an_array_as_its_truth(tmp_path):
 @pytest.mark.parametrize(
     ("source", "truth", "message"),
     [
-        ([1.0, 2.0], [1.0], "1 values, but there are 2 predictions"),
+        ([1.0, 2.0], [1.0], "1 value for 2 predictions"),
         ([1.0], None, "no measured values"),
         (pd.DataFrame({"prediction": [1.0]}), None, "no measured values"),
         (pd.DataFrame({"guess": [1.0]}), None, "expected a column prediction, found guess"),
@@ -122,7 +122,7 @@ def test_the_challenges_json_is_paired_by_position(tmp_path):
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"200": 1.0}, "position '200' is not one of the 200 rows"),
+        ({"200": 1.0}, "position '200' is not one of 200 rows"),
         ({"-1": 1.0}, "position '-1' is not one"),
         ({"1": "high"}, "position 1 has 'high', which is not a number"),
         ({"1": True}, "position 1 has True"),

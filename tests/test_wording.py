@@ -1,6 +1,6 @@
 import pytest
 
-from camformer_tf.data import wording
+from camformer_tf import wording
 
 
 @pytest.mark.parametrize(
