@@ -155,9 +155,14 @@ def quiet(function: Callable) -> Callable:
     return run
 
 
+def is_quiet() -> bool:
+    """Returns whether the current command has --quiet."""
+    return bool(click.get_current_context().obj)
+
+
 def report() -> progress.Report:
     """Returns the progress report of the current command."""
-    if click.get_current_context().obj:
+    if is_quiet():
         return progress.silent
     return progress.bar() if sys.stderr.isatty() else progress.lines()
 

@@ -92,8 +92,11 @@ def predict(
     from camformer_tf.client import predict
 
     count = predict.predict(entries, str(source), out, report=group.report(), **options)
-    if out != files.STANDARD_OUTPUT:  # where the table itself is the output
-        click.echo(f"{out}: {wording.count(count, 'prediction')}")
+    summary = wording.count(count, "prediction")
+    if out != files.STANDARD_OUTPUT:
+        click.echo(f"{out}: {summary}")
+    elif not group.is_quiet():
+        click.echo(summary, err=True)  # standard output holds the table
 
 
 @group.command("calibrate", example="camformer-tf calibrate runs/mini tfrecords/mine --split test")

@@ -180,10 +180,12 @@ def test_a_table_for_standard_output_has_its_summary_on_standard_error(keras_pat
     assert call(keras_path, text, tmp_path / "out.tsv").stdout == (
         f"{tmp_path / 'out.tsv'}: 2,100 predictions\n"
     )
-    result = call(keras_path, text, "-")
+    words = ["predict", str(keras_path), str(text), "-"]
+    result = testing.CliRunner().invoke(cli.main, words)
     assert result.exit_code == 0
     assert result.stdout == (tmp_path / "out.tsv").read_text()
     assert "2,100 predictions\n" in result.stderr
+    assert call(keras_path, text, "-").stderr == ""  # with --quiet
 
 
 def test_a_closed_pipe_ends_quietly(keras_path, text):

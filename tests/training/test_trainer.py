@@ -259,7 +259,7 @@ def test_a_run_with_every_trick_trains_and_its_predictions_are_of_its_targets(
     tricks = targets.load(settings.tricks, library, "train")
     times = tricks.tails.counts(records.read(library, "train").expression)
     assert reports[-1][1] == times.sum() // 64 * 64 > len(times)
-    expected = tricks.quantiles.of(records.read(library, "val").expression)
+    expected = tricks.quantiles.apply(records.read(library, "val").expression)
     np.testing.assert_array_equal(table.expression.astype(np.float32), expected)
 
 

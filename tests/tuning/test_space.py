@@ -135,7 +135,7 @@ def test_fit_refuses_a_search_recipe():
     [
         (["nosuch", "."], "no such recipe file"),
         (["smoke", "."], "no range in it"),
-        (["search", "nowhere"], "is no directory"),
+        (["search", "nowhere"], "there is no such folder"),
         (["search", ".", "--algorithm", "annealing"], "'annealing' is not one of"),
     ],
 )
