@@ -160,6 +160,12 @@ def is_locked(path: Path) -> bool:
     return False
 
 
+def check_text_output(path: Path | remote.Remote, *, overwrite: bool = False) -> None:
+    """Raises UserError where `text_output` would: see `refuse_existing`; `-` is always free."""
+    if path != STANDARD_OUTPUT:
+        refuse_existing(path, overwrite=overwrite)
+
+
 def refuse_existing(
     path: Path | remote.Remote, *, overwrite: bool = False, marker: str = ""
 ) -> None:
@@ -174,6 +180,8 @@ def refuse_existing(
     Raises:
         errors.UserError: `path` may not be written.
     """
+    if path == STANDARD_OUTPUT:
+        raise errors.UserError("-: standard output cannot hold this output. Name a file or folder.")
     require_parent(path)
     if not path.exists():
         return

@@ -121,12 +121,14 @@ def compare(
     counts as its runs. An unfinished run counts with its best epoch so far.
     """
     _check_outputs(out, as_json)
+    if html == files.STANDARD_OUTPUT and (as_json or out == files.STANDARD_OUTPUT):
+        raise click.UsageError("only one of --json, --out - and --html - has standard output.")
     from camformer_tf.evaluation import compare
 
     comparison = compare.compare(runs, out=out, html=html, overwrite=overwrite)
     if as_json:
         group.print_json(comparison.records())
-    elif out != files.STANDARD_OUTPUT:
+    elif files.STANDARD_OUTPUT not in (out, html):
         click.echo(comparison.summary())
 
 
@@ -154,7 +156,10 @@ def report(run_dir: Path, predictions: Path | None, opens: bool, **options: Any)
         raise click.UsageError("--truth, --dream and --leaderboard go with --predictions.")
     from camformer_tf.evaluation import report
 
+    if opens and options["out"] == files.STANDARD_OUTPUT:
+        raise click.UsageError("--open needs a file, not --out -.")
     path = report.report(run_dir, predictions=predictions, **options)
-    click.echo(str(path))
+    if path != files.STANDARD_OUTPUT:
+        click.echo(str(path))
     if opens:
         click.launch(str(path))

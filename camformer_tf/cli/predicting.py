@@ -155,4 +155,7 @@ def calibrate(
     calibration = ensemble.calibrate(
         models, str(measured), out=out, report=group.report(), **options
     )
-    click.echo(f"{path}: {calibration.summary()}")
+    if path != files.STANDARD_OUTPUT:
+        click.echo(f"{path}: {calibration.summary()}")
+    elif not group.is_quiet():
+        click.echo(calibration.summary(), err=True)

@@ -58,8 +58,7 @@ def predict(
     if expression and not sequence:
         raise errors.UserError("a column of expressions needs the column of sequences, too.")
     source_path, out_path = remote.path(str(source)), remote.path(str(out))
-    if out_path != files.STANDARD_OUTPUT:
-        files.refuse_existing(out_path, overwrite=overwrite)  # before a model is loaded
+    files.check_text_output(out_path, overwrite=overwrite)  # before a model is loaded
     names = {"sequence": sequence, "expression": expression}
     columns = {role: name for role, name in names.items() if name} or None
     model = loading.load(

@@ -112,8 +112,8 @@ def compare(
     """
     paths = [runs] if isinstance(runs, str | os.PathLike) else runs
     for path in (out, html):
-        if path is not None and Path(path) != files.STANDARD_OUTPUT:
-            files.refuse_existing(Path(path), overwrite=overwrite)
+        if path is not None:
+            files.check_text_output(Path(path), overwrite=overwrite)
     rows = []
     for path in map(Path, paths):
         rows += [_row(run) for run in rundir.replicates(path) or [path]]

@@ -61,7 +61,7 @@ def calibrate(
     names = [models] if isinstance(models, str | os.PathLike) else models
     paths = [Path(name) for name in names]
     path = _output(paths, out)
-    files.refuse_existing(path, overwrite=overwrite)
+    files.check_text_output(path, overwrite=overwrite)
     if expression and not sequence:
         raise errors.UserError("expression goes with sequence: name both columns.")
     columns = {"sequence": sequence, "expression": expression}

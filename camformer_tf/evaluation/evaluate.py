@@ -98,8 +98,8 @@ def evaluate(
             infinite prediction, or an `out` that exists.
     """
     path = None if out is None else Path(out)
-    if path and path != files.STANDARD_OUTPUT:
-        files.refuse_existing(path, overwrite=overwrite)
+    if path:
+        files.check_text_output(path, overwrite=overwrite)
     judge = challenge.load(dream, leaderboard, phase, published)
     sample = judge.load(predictions, truth)
     evaluation = Evaluation(

@@ -55,7 +55,7 @@ def report(
     if predictions is None and (truth is not None or dream or leaderboard):
         raise errors.UserError("truth, dream and leaderboard go with predictions.")
     path = Path(run_dir, rundir.REPORT) if out is None else Path(out)
-    files.refuse_existing(path, overwrite=overwrite)
+    files.check_text_output(path, overwrite=overwrite)
     judge = challenge.load(dream, leaderboard, phase, published)
     sample = None
     if predictions is not None:
@@ -88,7 +88,7 @@ def write(
     Raises:
         errors.UserError: not a run, an extra that is not installed, or a file that exists.
     """
-    files.refuse_existing(out, overwrite=overwrite)
+    files.check_text_output(out, overwrite=overwrite)
     runs = _runs(run_dir)
     best = runs[0]
     validation = _validation(runs) if sample is None else []

@@ -152,8 +152,8 @@ def save(calibration: Calibration, path: Path, *, overwrite: bool = False) -> No
     values = dataclasses.asdict(  # the factory makes the dictionaries of inner dataclasses too
         calibration, dict_factory=lambda items: {_KEYS.get(k, k): v for k, v in items}
     )
-    with files.new_file(path, overwrite=overwrite) as temporary:
-        temporary.write_text(json.dumps(values, indent=1) + "\n")
+    with files.text_output(path, overwrite=overwrite) as file:
+        file.write(json.dumps(values, indent=1) + "\n")
 
 
 def load(path: Path, members: Sequence[Path]) -> Calibration:

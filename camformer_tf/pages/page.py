@@ -44,7 +44,7 @@ def save(path: Path, template: str, *, overwrite: bool = False, **values: object
     """Writes a page from a template of this package.
 
     Args:
-        path: the HTML file.
+        path: the HTML file; `-` is standard output.
         template: the name of a file in `templates`.
         overwrite: whether to replace an existing file.
         values: the variables of the template.
@@ -53,9 +53,8 @@ def save(path: Path, template: str, *, overwrite: bool = False, **values: object
         errors.UserError: jinja2 is not installed, or the file exists.
     """
     environment = _environment()
-    with files.new_file(path, overwrite=overwrite) as temporary:
-        text = environment.get_template(template).render(values)
-        temporary.write_text(text, encoding="utf-8")
+    with files.text_output(path, overwrite=overwrite) as file:
+        file.write(environment.get_template(template).render(values))
 
 
 def _environment() -> jinja2.Environment:
